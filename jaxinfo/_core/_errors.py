@@ -1,0 +1,76 @@
+"""Messages and checks: what was expected, what came, what to do."""
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Bool
+
+T = TypeVar("T")
+
+_traced_checks = False
+
+
+@contextlib.contextmanager
+def value_checks(enabled: bool = True) -> Iterator[None]:
+    """The one switch for checks of *values* (NaN weights, an empty range) inside `jit`.
+
+    Called eagerly, jaxinfo always checks values and raises `ValueError`. While tracing, a value is
+    unknown, and a check has to be compiled into the program, where it costs a call back to the
+    host, cannot be exported for several platforms and cannot raise on a TPU. So it is off unless
+    asked for:
+
+    >>> import jax, jaxinfo
+    >>> with jaxinfo.value_checks():
+    ...     pass  # whatever is traced here raises at run time when a value breaks a promise
+
+    What was traced before keeps the setting under which it was traced.
+    """
+    global _traced_checks
+    before, _traced_checks = _traced_checks, enabled
+    try:
+        yield
+    finally:
+        _traced_checks = before
+
+
+def checked(x: T, bad: Bool[Array, ""] | bool, message: str) -> T:
+    """Return `x`, or raise if the scalar `bad` is true; use the returned value.
+
+    Raises `ValueError` at once when `bad` is known, and follows `value_checks` when it is traced.
+    """
+    if isinstance(bad, jax.core.Tracer):
+        return eqx.error_if(x, bad, message) if _traced_checks else x
+    if bool(bad):
+        raise ValueError(message)
+    return x
+
+
+def one_of(name: str, value: T, choices: Iterable[T]) -> T:
+    """Return `value`, or raise a `ValueError` that lists the `choices` of argument `name`."""
+    choices = tuple(choices)
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}.")
+    return value
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> KeyError:
+    """The error for a name that does not exist: lists those that do, nearest first if one is near.
+
+    `KeyError` shows the repr of its text; the subclass below shows the text itself.
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    listed = ", ".join(map(repr, known)) if known else "none"
+    return UnknownName(f"There is no {kind} {name!r}.{hint} Known: {listed}.")
+
+
+class UnknownName(KeyError):
+    """A name that is not in a table, with the names that are."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])

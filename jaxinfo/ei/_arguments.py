@@ -1,0 +1,175 @@
+"""From the documented arguments to what is measured, and how."""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from .._core import checked
+from ..info import AbstractEstimator, Binning, PlugIn
+from ..network import Channel, Topology
+from ..network._channel import valid_range
+from ._intervention import BLOCK, Setting
+from ._sampling import Sampling
+
+Range = tuple[Any, Any]
+OutRange = Range | Literal["dynamic"] | None
+OutBins = int | Literal["dynamic"]
+ActivationLike = str | Callable[[Array], Array] | None
+
+_BATCH_BYTES = 32 * 2**20  # of one batch of inputs and outputs, where no batch size is given
+_MIN_BATCH, _MAX_BATCH = 4 * BLOCK, 16 * BLOCK  # where a row of bin numbers stays in a CPU's cache
+
+
+def channel_of(
+    layer: Any, topology: Topology | None, in_layer: Any, activation: ActivationLike
+) -> Channel:
+    """The channel that `layer` names: a `Channel` itself, or a place in the topology."""
+    if isinstance(layer, Channel):
+        if in_layer is not None:
+            raise ValueError("`in_layer` needs a layer of a topology; got a `Channel` as `layer`.")
+        return layer if activation is None else layer.with_activation(activation)
+    if topology is None:
+        raise ValueError(
+            "`topology` may be None only when `layer` is a `Channel`; got layer "
+            f"{layer if isinstance(layer, str) else type(layer).__name__!r}. Make one with "
+            "`topology_of(model, x)`."
+        )
+    return topology.channel(layer, in_layer, activation=activation)
+
+
+def setting_of(
+    channel: Channel,
+    in_range: Range | None,
+    in_bins: int,
+    out_range: OutRange,
+    out_bins: OutBins,
+    observed_range: Callable[[Setting], tuple[Array, Array]],
+    *,
+    extend: bool = True,
+) -> Setting:
+    """The setting of the documented range and bin arguments.
+
+    `observed_range` gives the smallest and the largest value of each output neuron under the
+    intervention at hand, for `out_range="dynamic"`; `extend` lets `out_bins="dynamic"` raise the
+    upper end of the range to a whole number of input bin widths.
+    """
+    if isinstance(in_range, str):
+        raise ValueError(
+            f"`in_range` must be (lower, upper) or None, got {in_range!r}: the input range is where "
+            "the intervention draws, so only `out_range` can be 'dynamic'."
+        )
+    for name, value, usual in (
+        ("out_range", out_range, "(lower, upper), None"),
+        ("out_bins", out_bins, "a number"),
+    ):
+        if isinstance(value, str) and value != "dynamic":
+            raise ValueError(f"`{name}` must be {usual} or 'dynamic'; got {value!r}.")
+    channel = _with_finite_outputs(channel)
+    in_binning = Binning(in_bins, *valid_range("in_range", in_range or channel.in_range))
+    if out_range == "dynamic":
+        # The outputs do not depend on how they will be binned.
+        lower, upper = observed_range(Setting(channel, in_binning, in_binning))
+    else:
+        lower, upper = valid_range("out_range", out_range or channel.out_range)
+    if out_bins == "dynamic":
+        out_bins, upper = _bins_of_width(in_binning.width, lower, upper, extend)
+    return Setting(channel, in_binning, Binning(out_bins, lower, upper))
+
+
+def _with_finite_outputs(channel: Channel) -> Channel:
+    """The channel, checked: NaN or infinite weights would only look like outputs out of range."""
+    return checked(
+        channel,
+        _not_finite(channel),
+        f"Channel {channel.name!r} gives NaN or infinity before its activation. Check the weights "
+        "and biases that lead to it for NaN, infinity or overflow.",
+    )
+
+
+@eqx.filter_jit
+def _not_finite(channel: Channel) -> Bool[Array, ""]:
+    probes = (jnp.full(channel.in_shape, value, jnp.result_type(float)) for value in (0.0, 0.5))
+    return ~jnp.all(jnp.array([jnp.all(jnp.isfinite(channel.fn(x))) for x in probes]))
+
+
+def _bins_of_width(width: Array, lower: Any, upper: Any, extend: bool) -> tuple[int, Any]:
+    """How many bins as wide as the input's cover the range, and where they end.
+
+    The range becomes a whole number of widths; unless it is to stay, then the bins are narrower.
+    """
+    span = jnp.max(jnp.asarray(upper) - jnp.asarray(lower))
+    if isinstance(span, jax.core.Tracer) or isinstance(width, jax.core.Tracer):
+        raise ValueError(
+            "`out_bins='dynamic'` gives a number of bins that depends on values, which `jit` cannot "
+            "have. Call outside `jit`, or give `out_bins` as a number."
+        )
+    # A hair less, so that a range that is a whole number of widths is not given one bin more.
+    bins = max(2, math.ceil(float(span / width) - 1e-6))
+    return bins, jnp.asarray(lower) + bins * width if extend else upper
+
+
+def sampling_from(
+    method: Sampling | None,
+    samples: int | None,
+    batch_size: int | None,
+    threshold: float = 0.05,
+    extrapolate: bool = False,
+) -> Sampling:
+    """The route to the joint table: `method`, or the documented arguments in its place."""
+    if method is None:
+        return Sampling(samples, threshold, extrapolate, batch_size)
+    if samples is not None or extrapolate or batch_size is not None:
+        raise ValueError(
+            "`samples`, `batch_size` and `extrapolate` describe a `Sampling`; with `method=` given, "
+            "put them there: `method=Sampling(samples=..., batch_size=..., extrapolate=...)`."
+        )
+    return method
+
+
+def estimator_or_default(estimator: AbstractEstimator | None) -> AbstractEstimator:
+    """The estimator of pairwise mutual information where none is given."""
+    return PlugIn() if estimator is None else estimator
+
+
+def require_key(key: PRNGKeyArray | None) -> PRNGKeyArray:
+    """Return the key, or say that sampling needs one."""
+    if key is None:
+        raise ValueError("Sampling needs `key=`, such as `key=jax.random.key(0)`; got None.")
+    return key
+
+
+def batch_blocks(channel: Channel, batch_size: int | None) -> int:
+    """How many blocks of samples to hold at once."""
+    if batch_size is None:
+        row = 4 * (channel.n_in + channel.n_out)
+        batch_size = min(max(_BATCH_BYTES // row, _MIN_BATCH), _MAX_BATCH)
+    return max(1, batch_size // BLOCK)
+
+
+def warn_outside(name: str, outside: Float[Array, ""]) -> None:
+    """Say so if more than 1% of the samples fell outside the output range and were left out."""
+    if not isinstance(outside, jax.core.Tracer) and float(outside) > 0.01:
+        warnings.warn(
+            f"{float(outside):.1%} of the samples of {name!r} fell outside the output range "
+            f"(the worst neuron) and were left out of the joint. Widen `out_range`, or pass "
+            "`out_range='dynamic'` to take it from the data.",
+            stacklevel=3,
+        )
+
+
+def warn_unconverged(name: str, converged: Bool[Array, ""], sampling: Sampling) -> None:
+    """Say so if doubling ended at the limit before the answer had settled."""
+    if not isinstance(converged, jax.core.Tracer) and not bool(converged):
+        warnings.warn(
+            f"The answer for {name!r} still changed by more than the threshold "
+            f"{sampling.threshold} when the limit of {sampling.most_samples} samples was reached. "
+            "Raise it with `method=Sampling(max_samples=...)`, use fewer bins, or use "
+            "`extrapolate=True`.",
+            stacklevel=3,
+        )

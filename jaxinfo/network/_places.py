@@ -1,0 +1,315 @@
+"""Where parameters meet data: the layers of a program.
+
+A `Place` is an affine operation with one operand from the data and one from the parameters
+(`dot_general`, `conv_general_dilated`), or a pooling. Around it stand
+
+    input -> [layout] -> operation -> [bias, scale, layout] -> pre -> [elementwise] -> output
+
+and this file finds the four values `input`, `pre`, `output` and the elementwise function between
+the last two.
+"""
+
+import dataclasses
+import math
+import os.path
+import re
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..activations import Activation, as_activation, recognise
+from ._program import Constant, Op, Program, is_elementwise
+
+POOL_SCOPE = "jaxinfo.pool:"  # marks the name of a pooling module, which has no parameters
+
+_POOLS = {
+    "reduce_window_sum": "avg_pool",
+    "reduce_window_max": "max_pool",
+    "reduce_window_min": "min_pool",
+    "reduce_window": "pool",
+}
+_LAYOUT = frozenset(("broadcast_in_dim", "squeeze", "transpose", "reshape", "convert_element_type"))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Place:
+    """One layer: its name, and the numbers of its values in the program."""
+
+    name: str
+    kind: str
+    parameters: tuple[str, ...]
+    input: int
+    product: int
+    """The operation's result in its final layout, before bias and scale."""
+    pre: int
+    output: int
+    in_activation: Activation | None
+    """What bounds the input: an earlier activation, through layout and pooling."""
+    activation: Activation | None
+    bounds: Activation | None
+    """What bounds the output: the activation, or for a pooling the input's."""
+    positions: tuple[int, ...]
+    """Axes of the output along which the same map is applied: pixels of a convolution, tokens."""
+
+
+def find_places(program: Program, paths: Sequence[str | None]) -> tuple[Place, ...]:
+    """The places of a program; `paths[i]` names input `i`, or is `None` for the data."""
+    data = program.reached_from(i for i, path in enumerate(paths) if path is None)
+    owners = _owners(program, paths)
+    found: list[Place] = []
+    behind: dict[int, Activation | None] = {}  # output value of a place -> its activation
+    for op in program.ops:
+        operands = [value for value in op.values_in if value in data]
+        if op.name in ("dot_general", "conv_general_dilated"):
+            others = [v for v in op.inputs if isinstance(v, int) and v not in data]
+            if len(operands) != 1 or not others:
+                continue  # a product of two activations, or of data with itself: no place
+            parameters = tuple(sorted(owners.get(others[0], frozenset())))
+            kind = "linear" if op.name == "dot_general" else "conv"
+        elif op.name in _POOLS and len(operands) == 1:
+            parameters, kind = (), _POOLS[op.name]
+        else:
+            continue
+        start = _walk_back(program, operands[0])
+        product, pre, positions = _walk_on(program, op, data, _positions(op, operands[0], program))
+        output, activation = _activation_after(program, pre, data)
+        before = _activation_before(program, start, behind)
+        behind[output] = activation if parameters or activation else before
+        found.append(
+            Place(
+                _name(op, parameters, kind),
+                kind,
+                parameters,
+                start,
+                product,
+                pre,
+                output,
+                before,
+                activation,
+                behind[output],
+                positions,
+            )
+        )
+    return _numbered(found)
+
+
+def _owners(program: Program, paths: Sequence[str | None]) -> dict[int, frozenset[str]]:
+    """The paths of the parameters that each value not reached by data is made from."""
+    owners = {i: frozenset((path,)) for i, path in enumerate(paths) if path is not None}
+    for op in program.ops:
+        made_from = frozenset().union(*(owners.get(v, frozenset()) for v in op.values_in))
+        if made_from:
+            owners.update((value, made_from) for value in op.outputs)
+    return owners
+
+
+def _name(op: Op, parameters: tuple[str, ...], kind: str) -> str:
+    if POOL_SCOPE in op.scope:
+        return op.scope.rsplit(POOL_SCOPE, 1)[1].split("/", 1)[0]
+    if not parameters:
+        return kind
+    if len(parameters) == 1:
+        return parameters[0].rpartition(".")[0] or parameters[0]
+    return os.path.commonpath([p.replace(".", "/") for p in parameters]).replace("/", ".") or kind
+
+
+def _numbered(places: list[Place]) -> tuple[Place, ...]:
+    """Names made unique: the uses of a layer used twice are `name#0` and `name#1`."""
+    names = [place.name for place in places]
+    seen: dict[str, int] = {}
+    unique = []
+    for place in places:
+        if names.count(place.name) > 1:
+            use = seen.setdefault(place.name, 0)
+            seen[place.name] += 1
+            place = dataclasses.replace(place, name=f"{place.name}#{use}")
+        unique.append(place)
+    return tuple(unique)
+
+
+def _positions(op: Op, operand: int, program: Program) -> tuple[int, ...]:
+    """Axes of the operation's result along which the same map is applied."""
+    if op.name == "conv_general_dilated":
+        return tuple(op.params["dimension_numbers"].out_spec[2:])
+    if op.name in _POOLS:
+        return tuple(i for i, size in enumerate(op.params["window_dimensions"]) if size > 1)
+    (contract_l, contract_r), (batch_l, batch_r) = op.params["dimension_numbers"]
+    n_l, n_r = (len(_shape(program, v)) for v in op.inputs)
+    free_l = [i for i in range(n_l) if i not in contract_l and i not in batch_l]
+    free_r = [i for i in range(n_r) if i not in contract_r and i not in batch_r]
+    first = len(batch_l)
+    if op.inputs[0] == operand:
+        return tuple(range(first, first + len(free_l)))
+    return tuple(range(first + len(free_l), first + len(free_l) + len(free_r)))
+
+
+def _shape(program: Program, value: "int | Constant") -> tuple[int, ...]:
+    return program.shapes[value].shape if isinstance(value, int) else jnp.shape(value.value)
+
+
+def _walk_back(program: Program, value: int) -> int:
+    """Undo the layout that a layer gives its own input: added axes of size one, and transposes.
+
+    A flattening takes axes away, so it is never undone: it is the user's.
+    """
+    while value in program.producer:
+        op = program.ops[program.producer[value]]
+        if op.name not in ("broadcast_in_dim", "reshape", "transpose", "convert_element_type"):
+            break
+        (source,) = op.values_in
+        if op.name in ("broadcast_in_dim", "reshape") and not (
+            len(_shape(program, source)) < len(_shape(program, value))
+            and math.prod(_shape(program, source)) == math.prod(_shape(program, value))
+        ):
+            break
+        if len(program.consumers.get(value, ())) > 1:
+            break  # others read it in this layout, so the layout is not the layer's own
+        value = source
+    return value
+
+
+def _walk_on(
+    program: Program, op: Op, data: frozenset[int], positions: tuple[int, ...]
+) -> tuple[int, int, tuple[int, ...]]:
+    """Follow bias, scale and layout from an operation's result to the pre-activation."""
+    (value,) = op.outputs
+    product = None
+    is_pool = op.name in _POOLS
+    while len(consumers := program.consumers.get(value, ())) == 1 and value not in program.outputs:
+        after = program.ops[consumers[0]]
+        others = [v for v in after.inputs if v != value]
+        # Layout made inside another layer is that layer's own; `vmap` makes it further out.
+        if after.name in ("squeeze", "transpose") and not _is_inside(op, after):
+            break
+        if after.name == "squeeze":
+            removed = set(after.params["dimensions"])
+            kept = [i for i in range(len(_shape(program, value))) if i not in removed]
+            positions = tuple(kept.index(i) for i in positions if i in kept)
+        elif after.name == "transpose":
+            positions = tuple(
+                sorted(tuple(after.params["permutation"]).index(i) for i in positions)
+            )
+        elif after.name in ("add", "sub", "mul", "div"):
+            (other,) = others if others else (value,)
+            if other in data or (after.name == "div" and after.inputs[0] != value):
+                break
+            if _is_uniform(program, other, data) and not _size_one_parameter(program, other):
+                # A scale by a plain number belongs to whatever elementwise function follows; only
+                # an average pooling divides by one as part of the operation.
+                if not (is_pool and after.name == "div"):
+                    break
+            elif product is None:
+                product = value
+        elif after.name != "convert_element_type":
+            break
+        (value,) = after.outputs
+    return value if product is None else product, value, positions
+
+
+def _is_inside(op: Op, other: Op) -> bool:
+    """Whether an operation was traced in the scope of the other, or further in."""
+    inner, outer = (re.findall(r"[^/()]+", o.scope) for o in (op, other))
+    return inner[: len(outer)] == outer
+
+
+def _is_uniform(program: Program, value: "int | Constant", data: frozenset[int]) -> bool:
+    """Whether a value not reached by data is one number, possibly repeated."""
+    if math.prod(_shape(program, value)) == 1:
+        return True
+    if not isinstance(value, int) or value not in program.producer or value in data:
+        return False
+    op = program.ops[program.producer[value]]
+    if op.name == "broadcast_in_dim" or is_elementwise(op):
+        return all(_is_uniform(program, v, data) for v in op.inputs)
+    return False
+
+
+def _size_one_parameter(program: Program, value: "int | Constant") -> bool:
+    """Whether a value of one entry comes from the inputs: the bias of a layer with one output."""
+    if not isinstance(value, int) or not _shape(program, value):
+        return False
+    while value in program.producer:
+        op = program.ops[program.producer[value]]
+        if op.name not in _LAYOUT or not op.values_in:
+            return False
+        (value,) = op.values_in
+    return value < program.n_inputs + program.n_constants
+
+
+def _activation_after(
+    program: Program, pre: int, data: frozenset[int]
+) -> tuple[int, Activation | None]:
+    """The elementwise function that everything after `pre` sees, and the value it makes.
+
+    Grow the set of values that are elementwise functions of `pre` alone. If all that leaves the set
+    leaves it through one value, that value is the layer's output.
+    """
+    region, leaving = {pre}, set()
+    parametric = False
+    for op in program.ops:
+        inside = region.intersection(op.values_in)
+        if not inside:
+            continue
+        others = [v for v in op.inputs if v not in region]
+        same_shape = all(_shape(program, v) == _shape(program, pre) for v in op.outputs)
+        if (
+            is_elementwise(op)
+            and same_shape
+            and all(v not in data and _is_uniform(program, v, data) for v in others)
+        ):
+            region.update(op.outputs)
+            parametric |= any(_from_parameters(program, v) for v in others)
+        else:
+            leaving.update(inside)
+    leaving.update(region.intersection(program.outputs))
+    if len(leaving) != 1 or (output := leaving.pop()) == pre:
+        return pre, None
+    function = ElementwiseRegion(program, pre, output)
+    if parametric:
+        return pre, None  # a learned activation is not one function; the layer ends before it
+    return output, recognise(function) or as_activation(function)
+
+
+def _from_parameters(program: Program, value: "int | Constant") -> bool:
+    if not isinstance(value, int):
+        return False
+    if value not in program.producer:
+        return True
+    return any(_from_parameters(program, v) for v in program.ops[program.producer[value]].inputs)
+
+
+def _activation_before(
+    program: Program, value: int, behind: dict[int, Activation | None]
+) -> Activation | None:
+    """The activation whose range the value inherits: through layout, and through pooling."""
+    while value not in behind and value in program.producer:
+        op = program.ops[program.producer[value]]
+        if op.name not in _LAYOUT or len(op.values_in) != 1:
+            return None
+        (value,) = op.values_in
+    return behind.get(value)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ElementwiseRegion:
+    """The function between two values of a program, elementwise, on arrays of any shape."""
+
+    program: Program
+    start: int
+    end: int
+
+    __name__ = "elementwise"
+
+    def __call__(self, x: Array) -> Array:
+        # The program knows one shape only: cut the entries into pieces of that shape.
+        shape = self.program.shapes[self.start].shape
+        size = math.prod(shape)
+        flat = jnp.ravel(x)
+        pieces = jnp.pad(flat, (0, -flat.size % size)).reshape(-1, *shape)
+        leaves = [None] * (self.program.n_inputs + self.program.n_constants)
+        values = jax.vmap(lambda z: self.program.evaluate(self.end, leaves, {self.start: z}))(
+            pieces.astype(self.program.shapes[self.start].dtype)
+        )
+        return jnp.ravel(values)[: flat.size].reshape(jnp.shape(x))

@@ -1,0 +1,411 @@
+"""The layers of a model and how data flows between them."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import Array
+
+from .._core import unknown_name
+from ..activations import as_activation
+from ._channel import Affine, Channel
+from ._places import POOL_SCOPE, Place, find_places
+from ._program import Program, trace
+from ._receptive import Box, central_box, is_affine, receptive_box
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Structure:
+    """What a model's code and shapes determine, whatever its parameters are."""
+
+    program: Program
+    places: tuple[Place, ...]
+
+    @functools.cached_property
+    def by_name(self) -> dict[str, Place]:
+        return {place.name: place for place in self.places}
+
+    @functools.cached_property
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of layers where the second reads the first without another layer between."""
+        inputs = {place.input for place in self.places}
+        found = []
+        for place in self.places:
+            # Walk on from the output, but not through the operation of another layer.
+            reached = {place.pre, place.output}
+            for op in self.program.ops:
+                behind_a_layer = any(o in self._operations for o in op.outputs)
+                if not behind_a_layer and not reached.isdisjoint(op.values_in):
+                    reached.update(op.outputs)
+            found += [
+                (place.name, other.name)
+                for other in self.places
+                if other is not place and other.input in reached & inputs
+            ]
+        return tuple(found)
+
+    @functools.cached_property
+    def _operations(self) -> frozenset[int]:
+        """All values strictly after a layer's input and up to its pre-activation."""
+        between = set()
+        for place in self.places:
+            reached = self.program.reached_from((place.input,))
+            for i in self.program.needed_for(place.pre, (place.input,)):
+                between.update(reached.intersection(self.program.ops[i].outputs))
+        return frozenset(between)
+
+
+class Topology(eqx.Module):
+    """The layers of a model, found by tracing it, with its live parameters.
+
+    A layer is a place where parameters meet data: a matrix product, a convolution, or a pooling.
+    Its name is the path of its parameters in the model (`layers.0`), or the path of the pooling
+    module. A layer used twice appears twice, as `name#0` and `name#1`. A product of two activations
+    (attention scores) is no layer; loops (`scan`, `while`) are not looked into.
+
+    Made by `topology_of`. A pytree whose leaves are the model's arrays, so a topology can be made
+    inside `jax.grad` and a channel cut from it remains differentiable in the parameters.
+    """
+
+    model: Any
+    args: tuple[Any, ...]
+    _structure: _Structure = eqx.field(static=True)
+    _constants: tuple[Array, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers, in order of execution."""
+        return tuple(self._structure.by_name)
+
+    @property
+    def edges(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of layers where data flows from the first to the second past no other layer."""
+        return self._structure.edges
+
+    @property
+    def nodes(self) -> Mapping[str, dict[str, dict[str, Any]]]:
+        """For each layer `{"input": {"activation", "shape"}, "output": {"activation", "shape"}}`.
+
+        Shapes are those of one example, without a batch axis. The input's activation is the one
+        that bounds what arrives (also through a flattening or a pooling), `None` if there is none.
+        """
+        shapes = self._structure.program.shapes
+        return {
+            place.name: {
+                "input": {
+                    "activation": place.in_activation,
+                    "shape": tuple(shapes[place.input].shape),
+                },
+                "output": {
+                    "activation": place.activation,
+                    "shape": tuple(shapes[place.output].shape),
+                },
+            }
+            for place in self._structure.places
+        }
+
+    def kind(self, layer: Any) -> str:
+        """What a layer does: `linear`, `conv`, `avg_pool`, `max_pool`, `min_pool` or `pool`."""
+        return self._structure.by_name[self.name_of(layer)].kind
+
+    def successors(self, layer: Any) -> tuple[str, ...]:
+        """The layers that read this one's output, past no other layer."""
+        name = self.name_of(layer)
+        return tuple(b for a, b in self.edges if a == name)
+
+    def name_of(self, layer: Any) -> str:
+        """The name of a layer given by name, or as the module of the model that holds it.
+
+        **Raises:** `KeyError` listing the layers if there is no such layer; `ValueError` if the
+        layer is used more than once, listing its uses.
+        """
+        name = layer if isinstance(layer, str) else self._path_of(layer)
+        if name in self._structure.by_name:
+            return name
+        uses = [known for known in self.names if known.rpartition("#")[0] == name]
+        if uses:
+            raise ValueError(
+                f"Layer {name!r} is used {len(uses)} times, on different data. Name the use you "
+                f"mean: {', '.join(map(repr, uses))}."
+            )
+        raise unknown_name("layer", name, self.names)
+
+    def _path_of(self, module: Any) -> str:
+        found, _ = jtu.tree_flatten_with_path(self.model, is_leaf=lambda node: node is module)
+        for path, node in found:
+            if node is module:
+                return _path_name(path)
+        raise ValueError(
+            f"This {type(module).__name__} is not a part of the model that the topology was made "
+            "from (modules are compared by identity). Pass a layer's name, one of "
+            f"{', '.join(map(repr, self.names))}, or make the topology from the model that holds "
+            "the module."
+        )
+
+    def channel(
+        self,
+        layer: Any,
+        in_layer: Any = None,
+        *,
+        activation: str | Callable[[Array], Array] | None = None,
+        spatial: Literal["position", "full"] = "position",
+    ) -> Channel:
+        """The function from the input of `in_layer` (by default `layer`) to the output of `layer`.
+
+        The program is cut between the two places: the input of `in_layer` is set by intervention,
+        and whatever bypasses it on another branch is held at its value for the example input that
+        the topology was made with.
+
+        **Arguments:**
+
+        - `layer`, `in_layer`: a name, or a module of the model.
+        - `activation`: replaces the activation of `layer`.
+        - `spatial`: a convolution, a pooling or a token-wise product applies one map at every
+            position. `"position"` measures that map at a central position, from its receptive field
+            to the channels there; `"full"` takes the whole arrays.
+
+        **Raises:** `KeyError` for an unknown layer; `ValueError` if `in_layer` does not lead to
+        `layer`.
+        """
+        end = self._structure.by_name[self.name_of(layer)]
+        start = end if in_layer is None else self._structure.by_name[self.name_of(in_layer)]
+        program, shapes = self._structure.program, self._structure.program.shapes
+        if end.pre not in program.reached_from((start.input,)):
+            raise ValueError(
+                f"`in_layer` {start.name!r} does not lead to `layer` {end.name!r}: data flows from "
+                "`in_layer` to `layer`. Layers that lead to it: "
+                f"{', '.join(map(repr, self._ancestors(end)))}."
+            )
+        out_box = central_box(shapes[end.pre].shape, end.positions, spatial)
+        in_box = receptive_box(program, start.input, end.pre, out_box)
+        fn = _Cut(
+            tuple(self._leaves()),
+            program,
+            start.input,
+            end.pre,
+            in_box,
+            out_box,
+            end.positions if spatial == "position" else (),
+        )
+        affine = is_affine(program, start.input, end.pre)
+        chosen = end.activation if activation is None else as_activation(activation)
+        channel = Channel(
+            fn,
+            tuple(b - a for a, b in in_box),
+            in_range=as_activation(start.in_activation).default_range,
+            out_range=as_activation(end.bounds if activation is None else chosen).default_range,
+            activation=chosen,
+            affine=affine,
+            name=end.name if start is end else f"{start.name} -> {end.name}",
+        )
+        if affine and fn.positions:
+            # One position of a map that runs over many: its matrix is small and its program is not.
+            return eqx.tree_at(lambda c: c.fn, channel, Affine(channel.weight, channel.bias))
+        return channel
+
+    def operation(self, layer: Any) -> Channel:
+        """The bare operation of a linear layer, convolution or average pooling, on whole arrays.
+
+        Without bias, normalisation folded into it, or activation: an affine channel whose `weight`
+        says which input is connected to which output.
+        """
+        place = self._structure.by_name[self.name_of(layer)]
+        shapes = self._structure.program.shapes
+        boxes = (central_box(shapes[v].shape, (), "full") for v in (place.input, place.product))
+        fn = _Cut(
+            tuple(self._leaves()), self._structure.program, place.input, place.product, *boxes, ()
+        )
+        return Channel(fn, shapes[place.input].shape, affine=True, name=place.name)
+
+    def _leaves(self) -> list[Array]:
+        params, _ = eqx.partition((self.model, self.args), _is_array)
+        leaves = [jnp.asarray(leaf) for leaf in jtu.tree_leaves(params)]
+        return [*leaves, *self._constants]
+
+    def _ancestors(self, end: Place) -> list[str]:
+        reaches = self._structure.program.reached_from
+        return [p.name for p in self._structure.places if end.pre in reaches((p.input,))]
+
+    def __repr__(self) -> str:
+        rows = [("layer", "kind", "input", "output", "activation", "feeds")]
+        for name, node in self.nodes.items():
+            rows.append(
+                (
+                    name,
+                    self.kind(name),
+                    _size(node["input"]["shape"]),
+                    _size(node["output"]["shape"]),
+                    str(node["output"]["activation"] or "-"),
+                    ", ".join(self.successors(name)) or "(output)",
+                )
+            )
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        return "\n".join(("Topology", *lines))
+
+    def to_networkx(self) -> Any:
+        """The layers as a `networkx.DiGraph`; each node holds the dictionary of `nodes`."""
+        import networkx as nx
+
+        graph = nx.DiGraph()
+        graph.add_nodes_from(self.nodes.items())
+        graph.add_edges_from(self.edges)
+        return graph
+
+
+def topology_of(model: Callable[..., Any], x: Any, *args: Any) -> Topology:
+    """The layers of a model, found by tracing `model(x, *args)` for **one example**.
+
+    Works for any JAX callable that is a pytree of parameters: an Equinox module, or
+    `jax.tree_util.Partial(fn, params)` and `functools.partial(fn, params)` for a plain function;
+    residual branches, normalisation and attention included. A plain function that closes over its
+    parameters works too, but then no gradient reaches them and its layers are named by what they
+    do. Equinox modules are traced in inference mode (dropout off, running statistics).
+
+    **Arguments:**
+
+    - `model`: the callable; its first output that is an array is the network's output.
+    - `x`: an example input, without a batch axis; an array or a `jax.ShapeDtypeStruct`.
+    - `args`: what else the model takes, such as the `eqx.nn.State` of batch normalisation.
+
+    **Raises:** `ValueError` if no layer is found, or if the model does not accept `x` (with the
+    model's own complaint).
+
+    Cost: one trace, cached for models of equal structure: new parameters cost nothing.
+
+    >>> import equinox as eqx, jax, jax.numpy as jnp
+    >>> model = eqx.nn.MLP(4, 2, width_size=3, depth=1, key=jax.random.key(0))
+    >>> topology_of(model, jnp.zeros(4))
+    Topology
+    layer     kind    input  output  activation  feeds
+    layers.0  linear  4      3       relu        layers.1
+    layers.1  linear  3      2       -           (output)
+    """
+    if isinstance(model, functools.partial):
+        model = jtu.Partial(model.func, *model.args, **model.keywords)
+    if isinstance(x, jax.ShapeDtypeStruct):
+        x = jnp.zeros(x.shape, x.dtype)
+    if not _is_array(x):
+        raise TypeError(
+            f"`x` must be an example input, an array without a batch axis; got {type(x).__name__}."
+        )
+    arguments = (jnp.asarray(x), *args)
+    arrays, static = eqx.partition((model, arguments), _is_array)
+    leaves, treedef = jtu.tree_flatten(arrays)
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    structure, constants = _structure_of(model, shapes, treedef, static)
+    return Topology(model, arguments, structure, tuple(constants))
+
+
+class _Cut(eqx.Module):
+    """The function from a box of one value of a program to a box of another."""
+
+    leaves: tuple[Array, ...]
+    program: Program = eqx.field(static=True)
+    source: int = eqx.field(static=True)
+    target: int = eqx.field(static=True)
+    in_box: Box = eqx.field(static=True)
+    out_box: Box = eqx.field(static=True)
+    positions: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, x: Array) -> Array:
+        whole = self.program.shapes[self.source]
+        x = x.astype(whole.dtype)
+        if x.shape != whole.shape:
+            # Outside the receptive field the value does not matter.
+            x = jnp.zeros(whole.shape, whole.dtype).at[_slices(self.in_box)].set(x)
+        value = self.program.evaluate(self.target, self.leaves, {self.source: x})
+        return jnp.squeeze(value[_slices(self.out_box)], axis=self.positions)
+
+
+class _PoolNamed(eqx.Module):
+    """A pooling module that leaves the name of its place in the model in what is traced."""
+
+    module: Callable[..., Any]
+    path: str = eqx.field(static=True)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with jax.named_scope(POOL_SCOPE + self.path):
+            return self.module(*args, **kwargs)
+
+
+# Structures by shapes and code. A plain function is not kept: what it closes over may change.
+_structures: dict[Any, _Structure] = {}
+
+
+def _structure_of(
+    model: Any, shapes: tuple[Any, ...], treedef: Any, static: Any
+) -> tuple[_Structure, list[Array]]:
+    """The structure of a model, and the constants it closes over; traced once for equal code."""
+    static_leaves, static_treedef = jtu.tree_flatten(static)
+    key = (shapes, treedef, tuple(static_leaves), static_treedef)
+    try:
+        if key in _structures:
+            return _structures[key], []
+    except TypeError:  # something in the model cannot be hashed: trace it anew each time
+        key = None
+
+    def run(leaves: list[Array]) -> list[Array]:
+        model, (x, *rest) = eqx.combine(jtu.tree_unflatten(treedef, leaves), static)
+        model = eqx.nn.inference_mode(_with_named_pools(model))
+        return [leaf for leaf in jtu.tree_leaves(model(x, *rest)) if eqx.is_array(leaf)]
+
+    program, constants = trace(run, list(shapes))
+    names = jtu.tree_flatten_with_path(jtu.tree_unflatten(treedef, shapes))[0]
+    places = find_places(
+        program, [_input_name(path, isinstance(model, jtu.Partial)) for path, _ in names]
+    )
+    structure = _Structure(program, places)
+    if not places:
+        raise ValueError(
+            "No layer was found in the model: no place where a parameter meets the data in a "
+            "matrix product or a convolution, and no pooling. Layers inside loops (`scan`, "
+            "`while`) are not seen, and parameters must reach the model as arrays in its pytree: "
+            "bind those of a plain function with `jax.tree_util.Partial(fn, params)`."
+        )
+    if key is not None and not constants and jtu.tree_leaves(eqx.filter(model, _is_array)):
+        _structures[key] = structure
+    return structure, constants
+
+
+def _with_named_pools(model: Any) -> Any:
+    def is_pool(node: Any) -> bool:
+        return isinstance(node, eqx.nn.Pool)
+
+    return jtu.tree_map_with_path(
+        lambda path, node: _PoolNamed(node, _path_name(path)) if is_pool(node) else node,
+        model,
+        is_leaf=is_pool,
+    )
+
+
+def _input_name(path: tuple[Any, ...], bound: bool) -> str | None:
+    """The name of an input of the traced function: a path in the model, or `None` for the data."""
+    argument, *rest = path
+    if argument.idx == 0:
+        if bound:  # args and keywords of `Partial(fn, params)`: name what is inside `params`
+            rest = rest[2 if len(rest) > 2 else 1 :]
+        return _path_name(tuple(rest))
+    return None if rest[0].idx == 0 else f"args.{_path_name(tuple(rest))}"
+
+
+def _path_name(path: tuple[Any, ...]) -> str:
+    return jtu.keystr(path, simple=True, separator=".")
+
+
+def _is_array(leaf: Any) -> bool:
+    return eqx.is_array(leaf) or isinstance(leaf, np.ndarray)
+
+
+def _slices(box: Box) -> tuple[slice, ...]:
+    return tuple(slice(a, b) for a, b in box)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "1"

@@ -1,0 +1,4 @@
+"""Floor 4: training with information in view."""
+
+from ._fit import Trajectory as Trajectory
+from ._fit import fit as fit
