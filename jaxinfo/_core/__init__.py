@@ -7,6 +7,9 @@ from ._errors import (
     one_of as one_of,
 )
 from ._errors import (
+    require as require,
+)
+from ._errors import (
     unknown_name as unknown_name,
 )
 from ._errors import (

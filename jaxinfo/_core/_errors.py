@@ -2,8 +2,9 @@
 
 import contextlib
 import difflib
+import importlib
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -74,3 +75,17 @@ class UnknownName(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def require(module: str, *, extra: str) -> Any:
+    """Import an optional dependency, or say which extra of jaxinfo brings it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        raise ImportError(
+            f"This needs {package}, which is not installed. Install it with "
+            f"`pip install 'jaxinfo[{extra}]'`."
+        ) from error

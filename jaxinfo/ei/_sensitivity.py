@@ -49,8 +49,8 @@ def sensitivity(
     For each input neuron $A$ in turn, $A$ is uniform over `in_range` and every other input is
     exactly 0 (also where 0 is outside `in_range`); biases stay. Arguments, bins, errors and gradient
     are those of `ei_parts`, with 500 `samples` for each $A$ by default. With
-    `out_range="dynamic"`, one range covers the values of all outputs under all interventions, and `out_bins="dynamic"`
-    divides it into the fewest bins no wider than the input's.
+    `out_range="dynamic"`, one range covers the values of all outputs under all interventions, and
+    `out_bins="dynamic"` divides it into the fewest bins no wider than the input's.
 
     **Cost:** $O(N n_{in} n_{out})$ counts, and $N n_{in}$ calls of the channel.
 
@@ -104,9 +104,10 @@ def sensitivity_matrix(
 
     >>> import jax, jax.numpy as jnp, jaxinfo
     >>> wire = jaxinfo.Channel.from_weight(jnp.eye(2), in_range=(0, 1), out_range=(0, 1))
-    >>> sensitivity_matrix(wire, None, key=jax.random.key(0), samples=9000, in_bins=8, out_bins=8)
-    Array([[2.99..., 0. ],
-           [0. , 2.99...]], dtype=float32)
+    >>> key = jax.random.key(0)
+    >>> sensitivity_matrix(wire, None, key=key, samples=9000, in_bins=8, out_bins=8).round(2)
+    Array([[3., 0.],
+           [0., 3.]], dtype=float32)
     """
     if method is None and samples is None:
         samples = 500

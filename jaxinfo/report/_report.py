@@ -1,0 +1,156 @@
+"""What a report says of a network: every measurement, before any of it is drawn."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.random as jr
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from .. import connectivity
+from ..ei import Estimate, Sampling, ei_parts_matrix, measure
+from ..network import Topology
+
+MATRIX_PAIRS = 4096  # layers with more pairs of neurons are not drawn as a matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One layer's part in a report; quantities in bits."""
+
+    name: str
+    kind: str
+    shape: str
+    activation: str
+    estimates: dict[str, Estimate]
+    matrix: np.ndarray | None
+
+    @property
+    def degeneracy(self) -> float:
+        """Sensitivity minus EI_parts: what the inputs lose by interfering with each other."""
+        estimates = self.estimates
+        return float(estimates["sensitivity"].value - estimates["ei_parts"].value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All that was measured of one network, in bits."""
+
+    title: str
+    topology: str
+    settings: dict[str, Any]
+    layers: tuple[Layer, ...]
+    graph: dict[str, float]
+    training: dict[str, Any] | None = None
+
+
+def analyze(
+    topology: Topology,
+    *,
+    key: PRNGKeyArray,
+    title: str = "model",
+    layers: Sequence[Any] | None = None,
+    samples: int = 100_000,
+    bins: int = 16,
+    training: dict[str, Any] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Report:
+    """Measure a network for a report: EI_parts and sensitivity of each layer, and its weight graph.
+
+    **Arguments:**
+
+    - `layers`: names or modules; by default all.
+    - `samples`: for EI; sensitivity takes a tenth of them for each input neuron.
+    - `bins`: for inputs and outputs alike.
+    - `training`: what is known of how the model was trained, for the report to show.
+    - `progress`: called as `progress(what, done, total)` before each measurement.
+
+    **Returns:** a `Report`, to be written with `write_report`.
+
+    >>> import equinox as eqx, jax, jax.numpy as jnp, jaxinfo
+    >>> model = eqx.nn.MLP(3, 2, 4, 1, jax.nn.sigmoid, key=jax.random.key(0))
+    >>> report = analyze(jaxinfo.topology_of(model, jnp.zeros(3)), key=jax.random.key(1), samples=5000)
+    >>> [layer.name for layer in report.layers]
+    ['layers.0', 'layers.1']
+    """
+    names = topology.names if layers is None else [topology.name_of(layer) for layer in layers]
+    steps = [(name, quantity) for name in names for quantity in ("ei_parts", "sensitivity")]
+    noise = Sampling(samples=samples)
+    alone = Sampling(samples=max(samples // 10, 1))
+    found: dict[str, dict[str, Estimate]] = {name: {} for name in names}
+    for done, (name, quantity) in enumerate(steps):
+        if progress is not None:
+            progress(f"{quantity} of {name}", done, len(steps))
+        measured = measure(
+            topology,
+            layers=[name],
+            quantities=[quantity],
+            key=key,
+            method=alone if quantity == "sensitivity" else noise,
+            in_bins=bins,
+            out_bins=bins,
+            out_range="dynamic" if _unbounded(topology, name) else None,
+        )
+        found[name].update(jax.device_get(measured[name]))
+    if progress is not None:
+        progress("weight graph", len(steps), len(steps))
+    return Report(
+        title,
+        repr(topology),
+        {"samples": samples, "bins": bins, "seed": np.asarray(jr.key_data(key)).tolist()},
+        tuple(_layer(topology, name, found[name], key, noise, bins) for name in names),
+        _graph(topology),
+        training,
+    )
+
+
+def _layer(
+    topology: Topology,
+    name: str,
+    estimates: dict[str, Estimate],
+    key: PRNGKeyArray,
+    sampling: Sampling,
+    bins: int,
+) -> Layer:
+    channel, node = topology.channel(name), topology.nodes[name]
+    matrix = None
+    if channel.n_in * channel.n_out <= MATRIX_PAIRS:
+        matrix = np.asarray(
+            ei_parts_matrix(
+                name,
+                topology,
+                key=key,
+                method=sampling,
+                in_bins=bins,
+                out_bins=bins,
+                out_range="dynamic" if _unbounded(topology, name) else None,
+            )
+        )
+    return Layer(
+        name,
+        topology.kind(name),
+        f"{channel.n_in} to {channel.n_out}",
+        str(node["output"]["activation"] or "none"),
+        estimates,
+        matrix,
+    )
+
+
+def _unbounded(topology: Topology, name: str) -> bool:
+    """Whether no activation bounds the layer's output, so that its range must come from the data."""
+    activation = topology.nodes[name]["output"]["activation"]
+    return activation is None or not np.isfinite([activation.lower, activation.upper]).all()
+
+
+def _graph(topology: Topology) -> dict[str, float]:
+    kinds = {topology.kind(name) for name in topology.names}
+    if not kinds & {"linear", "conv", "avg_pool"}:
+        return {}
+    x = topology.args[0]
+    return {
+        "determinism": float(connectivity.determinism(topology, x)),
+        "degeneracy": float(connectivity.degeneracy(topology, x)),
+        "ei": float(connectivity.ei(topology, x)),
+    }

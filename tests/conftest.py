@@ -1,0 +1,35 @@
+"""Fixtures of all tests, and the law of the golden data's place."""
+
+import json
+import pathlib
+
+import jax
+import jax.random as jr
+import numpy as np
+import pytest
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def getkey(request):
+    """A source of fresh keys, the same for every run of the same test."""
+    seed = sum(map(ord, request.node.nodeid)) % 2**31
+    keys = iter(jr.split(jr.key(seed), 1000))
+    return lambda: next(keys)
+
+
+@pytest.fixture
+def x64():
+    """Double precision for one test."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+def load_golden(name: str):
+    """The cases and the arrays of one folder of `tests/golden`."""
+    folder = GOLDEN / name
+    cases = json.loads((folder / "cases.json").read_text())
+    return (cases if isinstance(cases, list) else cases["cases"]), np.load(folder / "data.npz")
