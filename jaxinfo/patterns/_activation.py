@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Real
 
 from .._core import checked
 from ._distinct import DistinctPatterns
-from ._packed import PackedPatterns, is_active, packed_over_examples, words_for
+from ._packed import PackedPatterns, packed_over_examples, words_for
 
 # Examples and gates of a block: what fits a core's cache, and what fills an accelerator.
 _CPU_BLOCK = 256, 1024
@@ -138,14 +138,14 @@ def as_data_and_gates(X: Any, G: Any) -> tuple[Float[Array, "n d"], Float[Array,
 
 def finite(name: str, matrix: Float[Array, "..."]) -> Float[Array, "..."]:
     return checked(
-        matrix, ~jnp.all(jnp.isfinite(matrix)), f"`{name}` must be finite; it holds NaN or infinity."
+        matrix,
+        ~jnp.all(jnp.isfinite(matrix)),
+        f"`{name}` must be finite; it holds NaN or infinity.",
     )
 
 
 @functools.partial(jax.jit, static_argnames="strict")
-def _patterns(
-    X: Float[Array, "n d"], G: Float[Array, "d m"], strict: bool
-) -> PackedPatterns:
+def _patterns(X: Float[Array, "n d"], G: Float[Array, "d m"], strict: bool) -> PackedPatterns:
     n, m = X.shape[0], G.shape[1]
     if n == 0 or m == 0:
         return PackedPatterns(jnp.zeros((m, words_for(n)), jnp.uint32), n)
@@ -188,9 +188,9 @@ def _with_bias(X: Array, G: Array) -> tuple[Float[Array, "n d"], Float[Array, "d
         X = checked(
             X,
             jnp.any(last != last[:1]) | jnp.any(last == 0),
-            "With `bias=True` and one row less in `G` than columns in `X`, the last column of `X` "
-            "must be a constant other than 0. Append a column of ones to `X`, or leave the column "
-            "out and it will be added.",
+            "With `bias=True`, the last column of `X` was taken for the one that carries the bias, "
+            "and must be a constant other than 0. Append a column of ones to `X` and a row to `G` "
+            "(zeros, or the biases).",
         )
     else:
         X = jnp.concatenate([X, jnp.ones_like(X, shape=(X.shape[0], 1))], axis=1)
@@ -225,12 +225,15 @@ def _bias_for(X: Array, G: Array, proportion: float, strict: bool) -> Float[Arra
         if part:
             quantile = quantile + part * (ordered[:, below + 1] - quantile)
         bias = -quantile / constant
-        agrees = is_active(_product(X, gates.at[-1].set(bias)), strict) == (
-            is_active(products - quantile, strict)
-        )
         size = jnp.max(_product(jnp.abs(X), jnp.abs(gates)), axis=0) + jnp.abs(quantile)
-        nudge = 8 * jnp.finfo(X.dtype).eps * size / constant
-        return jnp.where(jnp.all(agrees, axis=0), bias, bias - nudge if strict else bias + nudge)
+        eps = jnp.finfo(X.dtype).eps
+        # An example on the quantile would fall on either side when the product with the new gate is
+        # rounded. Integers are not rounded, unless they are large.
+        on_quantile = jnp.any(jnp.abs(products - quantile) <= 8 * eps * size, axis=0)
+        integers = jnp.all(X == jnp.round(X)) & jnp.all(gates == jnp.round(gates), axis=0)
+        exact = integers & (bias == jnp.round(bias)) & (size * eps < 1)
+        nudge = (-8 if strict else 8) * eps * size / constant
+        return jnp.where(on_quantile & ~exact, bias + nudge, bias)
 
     columns = min(G.shape[1], _CPU_BLOCK[1])
     padded = jnp.pad(G, ((0, 0), (0, -G.shape[1] % columns)))

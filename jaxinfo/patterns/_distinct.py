@@ -74,9 +74,7 @@ class DistinctPatterns(eqx.Module):
             size,
         )
         least = jnp.maximum(self.n_distinct, other.n_distinct)
-        return eqx.tree_at(
-            lambda d: d.n_distinct, merged, jnp.maximum(merged.n_distinct, least)
-        )
+        return eqx.tree_at(lambda d: d.n_distinct, merged, jnp.maximum(merged.n_distinct, least))
 
     @property
     def missed(self) -> Int[Array, ""]:

@@ -114,8 +114,9 @@ class _Examples:
         """The words of `PackedPatterns`."""
         with_zero = np.pad(bits, ((0, 0), (0, 1)), constant_values=self._at_zero)
         padding = ((0, 0), (0, -self.n % WORD))
-        by_example = np.pad(with_zero[:, self._direction], padding)
-        return np.packbits(by_example, axis=1, bitorder="little").view("<u4").astype(np.uint32)
+        by_example = np.pad(np.take(with_zero, self._direction, axis=1), padding)
+        as_bytes = np.ascontiguousarray(np.packbits(by_example, axis=1, bitorder="little"))
+        return as_bytes.view("<u4").astype(np.uint32)
 
 
 def _enumerate(

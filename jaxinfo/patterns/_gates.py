@@ -46,7 +46,9 @@ def sample_gate_vectors(
     if gate_type == "convolutional":
         return sample_convolutional_gates(key, d, n_samples)
     if order is None:
-        raise ValueError("`gate_type='feature_sparse'` needs `order`, the largest group of features.")
+        raise ValueError(
+            "`gate_type='feature_sparse'` needs `order`, the largest group of features."
+        )
     return sample_sparse_gates(key, d, n_samples, generate_index_lists(d, order))
 
 
@@ -82,7 +84,9 @@ def sample_sparse_gates(
            [0, 0, 1, 1]], dtype=int32)
     """
     if len(sparsity_indices) == 0:
-        raise ValueError("`sparsity_indices` must hold at least one group of features; it is empty.")
+        raise ValueError(
+            "`sparsity_indices` must hold at least one group of features; it is empty."
+        )
     mask = np.zeros((d, len(sparsity_indices)), bool)
     for column, indices in enumerate(sparsity_indices):
         indices = np.asarray(indices, dtype=int)

@@ -76,7 +76,7 @@ class PackedPatterns(eqx.Module):
         """The 0/1 matrix, one column a neuron; `unpack(bool)` takes a quarter of the memory."""
         shifts = jnp.arange(WORD, dtype=jnp.uint32)
         bits = (self.words.T[:, None, :] >> shifts[:, None]) & 1
-        return bits.reshape(-1, self.p)[: self.n].astype(dtype)
+        return bits.reshape(WORD * self.words.shape[1], self.p)[: self.n].astype(dtype)
 
     @property
     def T(self) -> "PackedPatterns":
@@ -105,9 +105,10 @@ class PackedPatterns(eqx.Module):
 def pack_rows(bits: Bool[Array, "n p"]) -> UInt32[Array, "words p"]:
     """Pack the rows of a matrix, 32 to a word; column by column, so that it vectorises."""
     n, p = bits.shape
-    padded = jnp.pad(bits, ((0, -n % WORD), (0, 0))).reshape(-1, WORD, p).astype(jnp.uint32)
+    padded = jnp.pad(bits, ((0, -n % WORD), (0, 0))).astype(jnp.uint32)
     # The bits of a word are disjoint, so their sum is their union.
-    return jnp.sum(padded << jnp.arange(WORD, dtype=jnp.uint32)[:, None], axis=1, dtype=jnp.uint32)
+    shifts = jnp.arange(WORD, dtype=jnp.uint32)[:, None]
+    return jnp.sum(padded.reshape(words_for(n), WORD, p) << shifts, axis=1, dtype=jnp.uint32)
 
 
 def packed_over_examples(
