@@ -181,7 +181,7 @@ def measure_sensitivity(
             lambda start: jnp.sum(estimator(count(start, start + size).counts)), starts
         )
         return SensitivityResult(
-            estimator(histogram.counts)[0],
+            estimator(histogram.counts),
             sums,
             jnp.sum(estimator.bias(histogram.counts)),
             jnp.max(histogram.outside) / histogram.samples,
@@ -189,7 +189,7 @@ def measure_sensitivity(
 
     each = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
     return SensitivityResult(
-        each.matrix,
+        each.matrix[:, 0],
         jnp.sum(each.group_sums, axis=0),
         jnp.sum(each.bias),
         jnp.max(each.outside),
