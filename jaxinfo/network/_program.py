@@ -68,6 +68,9 @@ class Program:
     n_constants: int
     outputs: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        return f"Program({len(self.ops)} operations)"
+
     @functools.cached_property
     def producer(self) -> dict[int, int]:
         """The operation that makes each value."""
