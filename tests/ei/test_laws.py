@@ -132,7 +132,7 @@ def test_one_compilation_for_all_keys_and_weights(monkeypatch):
             topology = topology_of(model, jnp.zeros(3))
             function(topology.names[0], topology, key=jr.key(i), **options)
             counts.append(len(traces))
-        assert counts[0] == counts[1] == counts[2], function.__name__
+        assert 0 < counts[0] == counts[1] == counts[2], function.__name__
 
 
 def test_precision(x64):
