@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Real, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, Int, PyTree, Real, Shaped, UInt32
 
 WORD = 32
 
@@ -81,7 +81,14 @@ class PackedPatterns(eqx.Module):
     @property
     def T(self) -> "PackedPatterns":
         """The transpose: the code of each example over the neurons, 32 neurons a word."""
-        return PackedPatterns(pack_rows(self.unpack(bool).T).T, self.p)
+        shifts = jnp.arange(WORD, dtype=jnp.uint32)
+
+        def codes(word: UInt32[Array, " p"]) -> UInt32[Array, "32 words"]:
+            return pack_rows(((word[:, None] >> shifts) & 1).astype(bool)).T
+
+        words = jax.lax.map(codes, self.words.T)
+        rows = WORD * self.words.shape[1]
+        return PackedPatterns(words.reshape(rows, words_for(self.p))[: self.n], self.p)
 
     def __getitem__(self, index: Int[Array | np.ndarray, " k"] | slice) -> "PackedPatterns":
         return PackedPatterns(self.words[index], self.n)
@@ -112,11 +119,11 @@ def pack_rows(bits: Bool[Array, "n p"]) -> UInt32[Array, "words p"]:
 
 
 def packed_over_examples(
-    pre_activations: Callable[[Array], Float[Array, "rows p"]],
+    pre_activations: Callable[[Array], PyTree[Float[Array, "rows _"]]],
     X: Real[Array, "n ..."],
     rows: int,
     strict: bool,
-) -> UInt32[Array, "p words"]:
+) -> PyTree[UInt32[Array, "_ words"]]:
     """The packed patterns of `pre_activations(X)`, computed `rows` examples at a time.
 
     The floats of one block are all that ever exists of the pre-activations.
@@ -124,10 +131,11 @@ def packed_over_examples(
     n = X.shape[0]
     rows = min(rows, WORD * words_for(n))
 
-    def block(start: Int[Array, ""]) -> UInt32[Array, "words p"]:
+    def block(start: Int[Array, ""]) -> PyTree[UInt32[Array, "words _"]]:
         example = start + jnp.arange(rows)
-        bits = is_active(pre_activations(X[jnp.minimum(example, n - 1)]), strict)
-        return pack_rows(bits & (example < n)[:, None])
+        values = pre_activations(X[jnp.minimum(example, n - 1)])
+        real = (example < n)[:, None]
+        return jax.tree.map(lambda z: pack_rows(is_active(z, strict) & real), values)
 
     words = jax.lax.map(block, jnp.arange(0, n, rows))
-    return words.reshape(-1, words.shape[-1])[: words_for(n)].T
+    return jax.tree.map(lambda w: w.reshape(-1, w.shape[-1])[: words_for(n)].T, words)
