@@ -189,7 +189,7 @@ def _with_every_subset(
 ) -> UInt32[np.ndarray, "p words"]:
     """Each row of `base` with every union of its `k` sets of bits added."""
     for i in range(bits.shape[1]):
-        with_it = base | np.tile(bits[:, i], (len(base) // len(bits), 1))
+        with_it = base | np.tile(bits[:, i], (2**i, 1))
         base = np.concatenate([base, with_it])
     return base
 
