@@ -224,10 +224,11 @@ class Topology(eqx.Module):
         """
         place = self._structure.by_name[self.name_of(layer)]
         shapes = self._structure.program.shapes
-        boxes = (central_box(shapes[v].shape, (), "full") for v in (place.input, place.product))
-        fn = _Cut(
-            tuple(self._leaves()), self._structure.program, place.input, place.product, *boxes, ()
+        in_box, out_box = (
+            central_box(shapes[v].shape, (), "full") for v in (place.input, place.product)
         )
+        program = self._structure.program
+        fn = _Cut(tuple(self._leaves()), program, place.input, place.product, in_box, out_box, ())
         return Channel(fn, shapes[place.input].shape, affine=True, name=place.name)
 
     def run(
