@@ -110,7 +110,7 @@ def gated_relu_masks(
 
 def fit_gated_relu(
     X: Real[ArrayLike, "n d"],
-    y: Real[ArrayLike, "n *c"],
+    y: Real[ArrayLike, "targets *c"],
     G: Real[ArrayLike, "gate_dim m"],
     *,
     penalty: float | Float[ArrayLike, ""],
