@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .._core import checked
+from .._core import checked, is_traced
 from ._distinct import DistinctPatterns
 from ._packed import PackedPatterns, packed_over_examples, words_for
 
@@ -122,7 +122,8 @@ def compute_activation_patterns(
     patterns = activation_patterns(X, G, strict=strict)
     if filter_duplicates or filter_zero:
         kept = _kept(patterns, filter_duplicates, filter_zero)
-        patterns, G = patterns[kept], G[:, kept]
+        if len(kept) < patterns.p:
+            patterns, G = patterns[kept], G[:, kept]
     return patterns.unpack(X.dtype), G
 
 
@@ -202,7 +203,7 @@ def _with_bias(X: Array, G: Array) -> tuple[Float[Array, "n d"], Float[Array, "d
 def _ends_in_constant(X: Array) -> bool:
     if X.shape[0] == 0 or X.shape[1] == 0:
         return False
-    if isinstance(X, jax.core.Tracer):
+    if is_traced(X):
         raise TypeError(
             "Under `jit`, with `bias=True` and as many rows in `G` as columns in `X`, it is unknown "
             "whether the last column of `X` is the constant one. Add a column of ones to `X` "
@@ -256,7 +257,7 @@ def _active_on(X: Array, G: Array, proportion: float, strict: bool) -> Float[Arr
 
 def _kept(patterns: PackedPatterns, duplicates: bool, zero: bool) -> np.ndarray:
     """The columns that pass the filters, in their order."""
-    if isinstance(patterns.words, jax.core.Tracer):
+    if is_traced(patterns.words):
         raise TypeError(
             "`compute_activation_patterns` with a filter returns as many columns as it finds, which "
             "is unknown under `jit`. Use `activation_patterns` and `unique_patterns(..., size=)`, "

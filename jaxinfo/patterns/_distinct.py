@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from .._core import group_rows
+from .._core import group_rows, is_traced
 from ._packed import PackedPatterns, words_for
 
 
@@ -122,7 +122,7 @@ def _collect(
 ) -> DistinctPatterns:
     first, slot, n_distinct = _slots(patterns, counts > 0)
     if size is None:
-        if isinstance(patterns.words, jax.core.Tracer):
+        if is_traced(patterns.words):
             raise TypeError(
                 "How many patterns are distinct is unknown under `jit`; pass `size=`, the number of "
                 "patterns to return."

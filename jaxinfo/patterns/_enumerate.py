@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Bool, Int, Int64, Real, UInt32
 
-from .._core import group_rows
+from .._core import group_rows, is_traced
 from ._exact import Exact, ExactSigns, independent_columns, primitive_rows
 from ._packed import WORD, PackedPatterns, words_for
 
@@ -83,7 +83,7 @@ def enumerate_patterns(
     >>> sorted(map(tuple, found.unpack(int).T.tolist()))
     [(0, 0, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (1, 1, 0), (1, 1, 1)]
     """
-    if isinstance(X, jax.core.Tracer):
+    if is_traced(X):
         raise TypeError("`enumerate_patterns` runs on the host: call it outside `jit` and `vmap`.")
     data = np.asarray(X)
     if data.ndim != 2:
@@ -102,12 +102,12 @@ class _Examples:
     """How the bits of `m` directions are laid out over the examples, 32 to a word."""
 
     def __init__(self, rows: Exact, at_zero: bool):
-        nonzero = [tuple(row) if any(row) else None for row in rows]
-        number = {row: i for i, row in enumerate(dict.fromkeys(filter(None, nonzero)))}
+        as_tuples = [tuple(row) for row in rows]
+        number = {row: i for i, row in enumerate(dict.fromkeys(filter(any, as_tuples)))}
         self.n = len(rows)
         self.directions = np.array(list(number), object).reshape(len(number), rows.shape[1])
         # Rows that are 0 take what is behind the last direction: `at_zero`.
-        self._direction = np.array([number.get(row, len(number)) for row in nonzero], int)
+        self._direction = np.array([number.get(row, len(number)) for row in as_tuples], int)
         self._at_zero = at_zero
 
     def pack(self, bits: Bool[np.ndarray, "p m"]) -> UInt32[np.ndarray, "p words"]:

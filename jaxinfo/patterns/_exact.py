@@ -107,7 +107,7 @@ def _normals(
     the same sums of products with plus signs only, which bound the rounding.
     """
     n, k, r = rows.shape
-    minors = {(): np.ones(n, rows.dtype)}
+    minors: dict[tuple[int, ...], np.ndarray] = {(): np.ones(n, rows.dtype)}
     for row in range(k):
         larger = {}
         for columns in itertools.combinations(range(r), row + 1):

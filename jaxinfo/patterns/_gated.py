@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
+from .._core import is_traced
 from ._activation import activation_patterns, as_data_and_gates, finite
 from ._packed import is_active
 
@@ -47,7 +48,7 @@ class GatedReLU(eqx.Module):
 
         **Raises:** `TypeError` under `jit`, where the number of neurons is unknown.
         """
-        if isinstance(self.weights, jax.core.Tracer):
+        if is_traced(self.weights):
             raise TypeError("`network()` has as many neurons as groups are not 0: call it eagerly.")
         norms = jnp.linalg.norm(self.weights, axis=0)
         gate, output = np.nonzero(np.asarray(norms))
@@ -168,7 +169,8 @@ def fit_gated_relu(
             "`X` (n, d), `y` (n,) or (n, c) and `G` (d, m) must fit, with n at least 1; got shapes "
             f"{X.shape}, {y.shape} and {G.shape}."
         )
-    if not isinstance(penalty, jax.core.Tracer) and not penalty > 0 or not tol > 0:
+    positive = is_traced(penalty) or bool(jnp.asarray(penalty) > 0)
+    if not (positive and tol > 0):
         raise ValueError(f"`penalty` and `tol` must be above 0; got {penalty} and {tol}.")
     masks = gated_relu_masks(X, G, strict=strict)
     target = y[:, None] if y.ndim == 1 else y

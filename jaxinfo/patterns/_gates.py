@@ -129,16 +129,17 @@ def sample_convolutional_gates(
     >>> (G != 0).sum(axis=0)
     Array([9, 9], dtype=int32)
     """
-    channels, *size = _image_shape(d, image_shape)
+    shape = _image_shape(d, image_shape)
+    size = shape[1:]
     kernel, stride = _pair("kernel_size", kernel_size), _pair("stride", stride)
     if any(k > s for k, s in zip(kernel, size, strict=True)):
-        raise ValueError(f"`kernel_size` {kernel} is larger than the image, {tuple(size)}.")
+        raise ValueError(f"`kernel_size` {kernel} is larger than the image, {size}.")
     gates_key, *corner_keys = jr.split(key, 3)
     corners = [
         step * jr.randint(corner_key, (n_samples,), 0, (side - k) // step + 1)
         for corner_key, side, k, step in zip(corner_keys, size, kernel, stride, strict=True)
     ]
-    mask = patch_mask(jnp.stack(corners, axis=1), (channels, *size), kernel)
+    mask = patch_mask(jnp.stack(corners, axis=1), shape, kernel)
     return jnp.where(mask, sample_dense_gates(gates_key, d, n_samples), 0)
 
 

@@ -1,5 +1,6 @@
 """Activation patterns as bits: 32 examples a word, and the one rule for what counts as active."""
 
+import functools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -74,21 +75,12 @@ class PackedPatterns(eqx.Module):
 
     def unpack(self, dtype: jax.typing.DTypeLike = float) -> Shaped[Array, "n p"]:
         """The 0/1 matrix, one column a neuron; `unpack(bool)` takes a quarter of the memory."""
-        shifts = jnp.arange(WORD, dtype=jnp.uint32)
-        bits = (self.words.T[:, None, :] >> shifts[:, None]) & 1
-        return bits.reshape(WORD * self.words.shape[1], self.p)[: self.n].astype(dtype)
+        return _unpacked(self.words, self.n, jax.dtypes.canonicalize_dtype(dtype))
 
     @property
     def T(self) -> "PackedPatterns":
         """The transpose: the code of each example over the neurons, 32 neurons a word."""
-        shifts = jnp.arange(WORD, dtype=jnp.uint32)
-
-        def codes(word: UInt32[Array, " p"]) -> UInt32[Array, "32 words"]:
-            return pack_rows(((word[:, None] >> shifts) & 1).astype(bool)).T
-
-        words = jax.lax.map(codes, self.words.T)
-        rows = WORD * self.words.shape[1]
-        return PackedPatterns(words.reshape(rows, words_for(self.p))[: self.n], self.p)
+        return PackedPatterns(_transposed(self.words, self.n), self.p)
 
     def __getitem__(self, index: Int[Array | np.ndarray, " k"] | slice) -> "PackedPatterns":
         return PackedPatterns(self.words[index], self.n)
@@ -107,6 +99,25 @@ class PackedPatterns(eqx.Module):
     def always_active(self) -> Bool[Array, " p"]:
         """The patterns of ones: units that are linear on these examples."""
         return self.n_active == self.n
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _unpacked(words: UInt32[Array, "p words"], n: int, dtype: np.dtype) -> Shaped[Array, "n p"]:
+    p, n_words = words.shape
+    bits = (words.T[:, None, :] >> jnp.arange(WORD, dtype=jnp.uint32)[:, None]) & 1
+    return bits.reshape(WORD * n_words, p)[:n].astype(dtype)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _transposed(words: UInt32[Array, "p words"], n: int) -> UInt32[Array, "n p_words"]:
+    p, n_words = words.shape
+    shifts = jnp.arange(WORD, dtype=jnp.uint32)
+
+    def codes(word: UInt32[Array, " p"]) -> UInt32[Array, "32 p_words"]:
+        return pack_rows(((word[:, None] >> shifts) & 1).astype(bool)).T
+
+    by_word = jax.lax.map(codes, words.T)
+    return by_word.reshape(WORD * n_words, words_for(p))[:n]
 
 
 def pack_rows(bits: Bool[Array, "n p"]) -> UInt32[Array, "words p"]:
