@@ -24,6 +24,9 @@ from . import (
     network as network,
 )
 from . import (
+    patterns as patterns,
+)
+from . import (
     train as train,
 )
 from ._core import value_checks as value_checks
