@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray, Shaped
 
 from ._loading import as_inexact, fill, fill_from_source
 from ._numerics import at_least_single, uniform
+
+Map = TypeVar("Map", bound="AbstractLinearMap")
 
 
 class AbstractLinearMap(eqx.Module):
@@ -104,13 +106,13 @@ class AbstractLinearMap(eqx.Module):
 
     @classmethod
     def from_parameters(
-        cls,
+        cls: type[Map],
         params: Mapping[str, Any],
         in_features: int,
         out_features: int,
         use_bias: bool | None = None,
         **options: Any,
-    ) -> Self:
+    ) -> Map:
         """A map that holds the arrays of `params`, named and laid out as in the source's state dict.
 
         Can be traced, so that a gradient reaches the arrays. A bias of shape `(1, out_features)` is
@@ -132,11 +134,11 @@ class AbstractLinearMap(eqx.Module):
 
     @classmethod
     def from_matrix(
-        cls,
+        cls: type[Map],
         W: Inexact[ArrayLike, "in_features out_features"],
         bias: Inexact[ArrayLike, " out_features"] | None = None,
         **options: Any,
-    ) -> Self:
+    ) -> Map:
         """The member of the family nearest to `W`: `W` itself, if it keeps the promise.
 
         Nearest in the sense of the Frobenius norm, unless the class says otherwise.
@@ -153,8 +155,12 @@ class AbstractLinearMap(eqx.Module):
 
     @classmethod
     def _template(
-        cls, in_features: int, out_features: int, use_bias: bool | None, options: Mapping[str, Any]
-    ) -> Self:
+        cls: type[Map],
+        in_features: int,
+        out_features: int,
+        use_bias: bool | None,
+        options: Mapping[str, Any],
+    ) -> Map:
         """A map with the shapes of its arrays in their places, and nothing computed."""
         given = options if use_bias is None else {**options, "use_bias": use_bias}
         return eqx.filter_eval_shape(lambda: cls(in_features, out_features, key=jr.key(0), **given))

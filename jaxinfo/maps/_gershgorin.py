@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._base import AbstractSquareMap
 from ._numerics import at_least_single, largest, outside
-from ._options import ordered_bounds
+from ._options import Number, ordered_bounds
 
 
 class GershgorinLinear(AbstractSquareMap):
@@ -54,8 +54,8 @@ class GershgorinLinear(AbstractSquareMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        sigma_min: float = 0.0,
-        sigma_max: float = 1.0,
+        sigma_min: Number = 0.0,
+        sigma_max: Number = 1.0,
         real: bool = True,
         symmetric: bool = True,
     ):

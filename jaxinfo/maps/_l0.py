@@ -13,6 +13,7 @@ from ._base import AbstractLinearMap
 from ._linear import Linear
 from ._loading import as_inexact, fill
 from ._numerics import uniform
+from ._options import Number
 
 _LOW, _HIGH = -0.1, 1.1  # the concrete distribution is stretched from (0, 1) to this interval
 _EPSILON = 1e-6
@@ -55,10 +56,10 @@ class L0Linear(AbstractLinearMap):
         use_bias: bool = True,
         *,
         key: PRNGKeyArray,
-        weight_decay: float = 1.0,
-        droprate_init: float = 0.5,
-        temperature: float = 2 / 3,
-        lamda: float = 1.0,
+        weight_decay: Number = 1.0,
+        droprate_init: Number = 0.5,
+        temperature: Number = 2 / 3,
+        lamda: Number = 1.0,
     ):
         bias_key, key, gate_key = jr.split(key, 3)
         super().__init__(in_features, out_features, use_bias, key=bias_key)

@@ -12,7 +12,7 @@ from .._core import one_of
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._linear import without_duplicates
 from ._numerics import at_least_single, frobenius, uniform
-from ._options import ordered_bounds
+from ._options import Number, ordered_bounds
 
 
 class BoundedNormLinear(AbstractLinearMap):
@@ -35,7 +35,7 @@ class BoundedNormLinear(AbstractLinearMap):
     weight: Float[Array, "out_features in_features"]
     sigma_min: float = eqx.field(static=True)
     sigma_max: float = eqx.field(static=True)
-    p: float | str = eqx.field(static=True)
+    p: Number | str = eqx.field(static=True)
     entrywise: bool = eqx.field(static=True)
 
     def __init__(
@@ -45,9 +45,9 @@ class BoundedNormLinear(AbstractLinearMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        sigma_min: float = 0.1,
-        sigma_max: float = 1.0,
-        p: float | str = 2,
+        sigma_min: Number = 0.1,
+        sigma_max: Number = 1.0,
+        p: Number | str = 2,
         entrywise: bool = False,
     ):
         bias_key, key = jr.split(key)
@@ -116,7 +116,7 @@ class PowerBoundLinear(AbstractSquareMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        max_p: float = 1.0,
+        max_p: Number = 1.0,
         pwr_iters: int = 200,
     ):
         bias_key, key = jr.split(key)

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._numerics import at_least_single, outside, uniform
+from ._options import Number
 from ._symmetric import symmetric_part
 
 
@@ -41,7 +42,7 @@ class TrivialNullSpaceLinear(AbstractLinearMap):
         *,
         key: PRNGKeyArray,
         rank: int | None = None,
-        epsilon: float = 0.1,
+        epsilon: Number = 0.1,
     ):
         if use_bias:
             raise ValueError(
@@ -110,7 +111,7 @@ class DiagonallyDominantLinear(AbstractSquareMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        epsilon: float = 0.1,
+        epsilon: Number = 0.1,
     ):
         if not epsilon > 0:
             raise ValueError(f"`epsilon` must be positive; got {epsilon:g}.")

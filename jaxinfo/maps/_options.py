@@ -1,8 +1,10 @@
 """Checks of the options that several families take."""
 
+Number = float | int
+
 
 def ordered_bounds(
-    sigma_min: float, sigma_max: float, *, least: float | None = None
+    sigma_min: Number, sigma_max: Number, *, least: Number | None = None
 ) -> tuple[float, float]:
     """The two bounds as floats, or an error if they are reversed or too low."""
     low, high = float(sigma_min), float(sigma_max)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._householder import reflect, vectors_of
 from ._numerics import at_least_single, largest, orthonormality, uniform
-from ._options import even
+from ._options import Number, even
 from ._symmetric import skew
 
 
@@ -192,7 +192,7 @@ class SchurDecompositionLinear(AbstractSquareMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        l2: float = 1e-2,
+        l2: Number = 1e-2,
     ):
         bias_key, p_key, theta_key = jr.split(key, 3)
         super().__init__(in_features, out_features, use_bias, key=bias_key)

@@ -1,7 +1,7 @@
 """Recurrent networks of structured maps."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -96,7 +96,7 @@ class RNNCell(eqx.Module):
         hidden_size: int,
         *args: Any,
         **options: Any,
-    ) -> Self:
+    ) -> "RNNCell":
         """A cell from arrays named as in the source (`lin_in.weight`, `lin_hidden.U`, ...).
 
         See `AbstractLinearMap.from_parameters`; `args` and `options` as for the constructor.
@@ -211,7 +211,7 @@ class RNN(eqx.Module):
         hidden_size: int = 16,
         num_layers: int = 1,
         cell_args: Mapping[str, Any] | None = None,
-    ) -> Self:
+    ) -> "RNN":
         """A model from arrays named as in the source (`rnn_cells.0.lin_in.weight`, `init_states.0`).
 
         See `AbstractLinearMap.from_parameters`; the other arguments as for the constructor.

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray
 
 from ._base import AbstractLinearMap
 from ._numerics import largest, uniform
+from ._options import Number
 
 
 @jax.custom_jvp
@@ -142,7 +143,7 @@ class LassoLinear(AbstractLasso):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        gamma: float = 1.0,
+        gamma: Number = 1.0,
     ):
         bias_key, key = jr.split(key)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
@@ -170,7 +171,7 @@ class LassoLinearRELU(AbstractLasso):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        gamma: float = 1.0,
+        gamma: Number = 1.0,
     ):
         bias_key, key = jr.split(key)
         super().__init__(in_features, out_features, use_bias, key=bias_key)

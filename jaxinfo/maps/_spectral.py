@@ -9,7 +9,7 @@ from ._base import AbstractLinearMap, AbstractSquareMap
 from ._householder import reflect, vectors_of
 from ._linear import resized
 from ._numerics import at_least_single, between, largest, outside, unsqueezed
-from ._options import ordered_bounds
+from ._options import Number, ordered_bounds
 from ._symmetric import symmetric_part
 
 
@@ -50,8 +50,8 @@ class SpectralLinear(AbstractLinearMap):
         key: PRNGKeyArray,
         n_U_reflectors: int | None = None,
         n_V_reflectors: int | None = None,
-        sigma_min: float = 0.1,
-        sigma_max: float = 1.0,
+        sigma_min: Number = 0.1,
+        sigma_max: Number = 1.0,
     ):
         bias_key, p_key, u_key, v_key = jr.split(key, 4)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
@@ -127,8 +127,8 @@ class SymmetricSpectralLinear(AbstractSquareMap):
         *,
         key: PRNGKeyArray,
         n_reflectors: int | None = None,
-        sigma_min: float = 0.1,
-        sigma_max: float = 1.0,
+        sigma_min: Number = 0.1,
+        sigma_max: Number = 1.0,
     ):
         bias_key, p_key, v_key = jr.split(key, 3)
         super().__init__(in_features, out_features, use_bias, key=bias_key)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._numerics import at_least_single, between, largest, outside, uniform, unsqueezed
-from ._options import ordered_bounds
+from ._options import Number, ordered_bounds
 from ._signed import without_inner_biases
 
 
@@ -147,8 +147,8 @@ class PerronFrobeniusLinear(AbstractLinearMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        sigma_min: float = 0.8,
-        sigma_max: float = 1.0,
+        sigma_min: Number = 0.8,
+        sigma_max: Number = 1.0,
     ):
         bias_key, key, scaling_key = jr.split(key, 3)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
@@ -200,8 +200,8 @@ class StableSplitLinear(AbstractLinearMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        sigma_min: float = 0.1,
-        sigma_max: float = 1.0,
+        sigma_min: Number = 0.1,
+        sigma_max: Number = 1.0,
     ):
         bias_key, b_key, c_key = jr.split(key, 3)
         super().__init__(in_features, out_features, use_bias, key=bias_key)

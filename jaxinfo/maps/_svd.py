@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._numerics import at_least_single, between, frobenius, largest, outside, unsqueezed
-from ._options import ordered_bounds
+from ._options import Number, ordered_bounds
 from ._spectral import without_shared_factor
 from ._symmetric import symmetric_part
 
@@ -40,8 +40,8 @@ class SVDLinear(AbstractLinearMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        sigma_min: float = 0.1,
-        sigma_max: float = 1.0,
+        sigma_min: Number = 0.1,
+        sigma_max: Number = 1.0,
     ):
         bias_key, key = jr.split(key)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
@@ -91,8 +91,8 @@ class SVDLinearLearnBounds(AbstractLinearMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        sigma_min: float = 0.1,
-        sigma_max: float = 1.0,
+        sigma_min: Number = 0.1,
+        sigma_max: Number = 1.0,
     ):
         bias_key, key = jr.split(key)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
@@ -157,8 +157,8 @@ class SymmetricSVDLinear(AbstractSquareMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        sigma_min: float = 0.1,
-        sigma_max: float = 1.0,
+        sigma_min: Number = 0.1,
+        sigma_max: Number = 1.0,
     ):
         bias_key, v_key, sigma_key = jr.split(key, 3)
         super().__init__(in_features, out_features, use_bias, key=bias_key)

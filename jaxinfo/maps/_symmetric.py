@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from ._base import AbstractSquareMap
 from ._numerics import at_least_single, largest, outside, uniform
-from ._options import ordered_bounds
+from ._options import Number, ordered_bounds
 
 
 class SymmetricLinear(AbstractSquareMap):
@@ -104,8 +104,8 @@ class DampedSkewSymmetricLinear(AbstractSquareMap):
         use_bias: bool = False,
         *,
         key: PRNGKeyArray,
-        sigma_min: float = 0.1,
-        sigma_max: float = 0.5,
+        sigma_min: Number = 0.1,
+        sigma_max: Number = 0.5,
         bounded: bool = True,
     ):
         bias_key, key, gamma_key = jr.split(key, 3)
