@@ -5,9 +5,9 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from .._core import checked, one_of
+from .._core import checked, is_traced, one_of
 
 
 class Binning(eqx.Module):
@@ -41,8 +41,8 @@ class Binning(eqx.Module):
     def __init__(
         self,
         bins: int,
-        lower: float | Float[Array, "*#neurons"],
-        upper: float | Float[Array, "*#neurons"],
+        lower: Real[ArrayLike, "*#neurons"],
+        upper: Real[ArrayLike, "*#neurons"],
         *,
         out_of_range: Literal["drop", "clip"] = "drop",
     ):
@@ -111,6 +111,6 @@ def _(primals, tangents):
 
 
 def _show(bound: Array) -> str:
-    if isinstance(bound, jax.core.Tracer) or bound.ndim > 0:
+    if is_traced(bound) or bound.ndim > 0:
         return f"an array of shape {bound.shape}"
     return f"{float(bound):g}"

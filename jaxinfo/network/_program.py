@@ -10,9 +10,10 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
+import jax.core
 import jax.extend.core as jex
-from jaxtyping import Array
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike
 
 _CALLS = {  # primitives that only call a jaxpr, by the parameter that holds it
     "jit": "jaxpr",
@@ -42,6 +43,11 @@ class Op:
     def name(self) -> str:
         return self.primitive.name
 
+    def shape_in(self, position: int, shapes: Sequence[jax.ShapeDtypeStruct]) -> tuple[int, ...]:
+        """The shape of one input, given those of all values."""
+        value = self.inputs[position]
+        return shapes[value].shape if isinstance(value, int) else jnp.shape(value.value)
+
     @property
     def values_in(self) -> tuple[int, ...]:
         return tuple(value for value in self.inputs if isinstance(value, int))
@@ -67,6 +73,9 @@ class Program:
     n_inputs: int
     n_constants: int
     outputs: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"Program({len(self.ops)} operations)"
 
     @functools.cached_property
     def producer(self) -> dict[int, int]:
@@ -102,14 +111,17 @@ class Program:
         return tuple(reversed(ops))
 
     def evaluate(
-        self, target: int, leaves: Sequence[Array], given: Mapping[int, Array] | None = None
+        self,
+        target: int,
+        leaves: Sequence[ArrayLike | None],
+        given: Mapping[int, ArrayLike] | None = None,
     ) -> Array:
         """The value `target`, with `leaves` for inputs and constants, and some values `given`.
 
         `given` values replace what the program would compute: that is the intervention.
         """
         given = dict(given or {})
-        known: dict[int, Array] = {**dict(enumerate(leaves)), **given}
+        known: dict[int, Any] = {**dict(enumerate(leaves)), **given}
         for i in self.needed_for(target, given):
             op = self.ops[i]
             operands = [known[v] if isinstance(v, int) else v.value for v in op.inputs]
@@ -118,7 +130,7 @@ class Program:
         return known[target]
 
 
-def bind(op: Op, operands: Sequence[Array]) -> Sequence[Array]:
+def bind(op: Op, operands: Sequence[ArrayLike]) -> Sequence[Array]:
     """Apply the operation to operands."""
     params = op.primitive.get_bind_params(dict(op.params))
     # Older JAX returns the functions with derivative rules apart from the other parameters.
@@ -151,7 +163,8 @@ def trace(fn: Callable[..., Any], *args: Any) -> tuple[Program, list[Array]]:
                 inputs = [read(atom) for atom in eqn.invars]
                 inputs = inputs[len(inputs) - len(inner.jaxpr.invars) :]
                 constants = [Constant(value) for value in inner.consts]
-                inner_env = dict(zip(inner.jaxpr.constvars, constants, strict=True))
+                inner_env: dict[Any, int | Constant] = {}
+                inner_env.update(zip(inner.jaxpr.constvars, constants, strict=True))
                 inner_env.update(zip(inner.jaxpr.invars, inputs, strict=True))
                 walk(inner.jaxpr, inner_env, place)
                 for var, atom in zip(eqn.outvars, inner.jaxpr.outvars, strict=True):
@@ -221,7 +234,9 @@ def is_elementwise_jaxpr(jaxpr: jex.Jaxpr) -> bool:
 
 
 def _broadcasts_scalar(eqn: jex.JaxprEqn) -> bool:
-    return eqn.primitive.name == "broadcast_in_dim" and eqn.invars[0].aval.shape == ()
+    aval = eqn.invars[0].aval
+    scalar = isinstance(aval, jax.core.ShapedArray) and aval.shape == ()
+    return scalar and eqn.primitive.name == "broadcast_in_dim"
 
 
 def is_elementwise(op: Op) -> bool:
