@@ -112,7 +112,7 @@ def ackley_function(x: Inexact[ArrayLike, "*batch dim"]) -> Float[Array, "*batch
 
     >>> import jax.numpy as jnp
     >>> ackley_function(jnp.array([[1.0, 1.0], [3.0, -3.0]])).round(3)
-    Array([3.625, 9.023], dtype=float32)
+    Array([3.625, 9.024], dtype=float32)
     """
     x = jnp.asarray(x)
     square = jnp.mean(x**2, axis=-1)

@@ -7,7 +7,7 @@ import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from ._base import AbstractLinearMap, AbstractSquareMap
-from ._numerics import at_least_single, outside, uniform
+from ._numerics import at_least_single, largest, outside, uniform
 from ._options import Number
 from ._symmetric import symmetric_part
 
@@ -73,8 +73,9 @@ class TrivialNullSpaceLinear(AbstractLinearMap):
         return f"W = [G1^T G1 + {self.epsilon:g} I | G2^T], so x W = 0 only for x = 0"
 
     def violation(self) -> Float[Array, ""]:
+        # Relative to the largest value: rounding hides what is smaller by more than the precision.
         values = jnp.linalg.svd(at_least_single(self.effective_W()), compute_uv=False)
-        return outside(values, self.epsilon, jnp.inf)
+        return outside(values, self.epsilon, jnp.inf) / jnp.maximum(largest(values), 1)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         n, rank = self.in_features, self.Gl1.shape[0]

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from .._core import safe_divide
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._numerics import at_least_single, between, largest, outside, uniform, unsqueezed
 from ._options import Number, ordered_bounds
@@ -73,17 +74,18 @@ class LeftStochasticLinear(AbstractLinearMap):
 class DoublyStochasticLinear(AbstractSquareMap):
     r"""A non-negative square matrix whose rows and columns all sum to 1, by Sinkhorn's iteration.
 
-    $W = D_1 e^A D_2$ with the diagonal scalings that make it so, found by normalising rows and
-    columns in turn (in logarithms). The rows are normalised last, so they sum to 1 exactly; what is
-    left in the columns after `iterations` rounds is what `violation` reports. Convergence is
-    geometric, and slow only if $A$ spans many units: raise `iterations` then.
+    $W = D_1 e^A D_2$ with the diagonal scalings that make it so, found by normalising rows and columns
+    in turn. What a finite number of rounds leaves is taken away by scaling down the rows and columns
+    that are too heavy and adding a non-negative matrix of rank one, so that the promise holds also
+    where the iteration has not converged. Where it has, the correction is nil.
 
-    `from_matrix` gives the nearest member in relative entropy.
+    `from_matrix` gives the nearest member in relative entropy, for a positive matrix.
 
     **Arguments:** `iterations`: rounds of normalisation. The gradient goes through all of them.
 
     **Reference:** Sinkhorn and Knopp (1967), *Concerning nonnegative matrices and doubly stochastic
-    matrices*.
+    matrices*; Altschuler, Weed and Rigollet (2017), *Near-linear time approximation algorithms for
+    optimal transport via Sinkhorn iteration*, for the correction.
     """
 
     weight: Float[Array, "in_features out_features"]
@@ -237,7 +239,7 @@ def perron_frobenius(
 
 
 def sinkhorn(scores: Float[Array, "n n"], *, iterations: int = 50) -> Float[Array, "n n"]:
-    """The doubly stochastic matrix `D1 exp(scores) D2`: see `DoublyStochasticLinear`."""
+    """A doubly stochastic matrix near `D1 exp(scores) D2`: see `DoublyStochasticLinear`."""
     logs = at_least_single(scores)
 
     def normalise(logs, _):
@@ -245,7 +247,14 @@ def sinkhorn(scores: Float[Array, "n n"], *, iterations: int = 50) -> Float[Arra
         return logs - jax.nn.logsumexp(logs, axis=1, keepdims=True), None
 
     logs, _ = jax.lax.scan(normalise, logs, length=iterations)
-    return jnp.exp(logs).astype(scores.dtype)
+    W = jnp.exp(logs)
+    W = W / jnp.maximum(jnp.sum(W, axis=1, keepdims=True), 1)
+    W = W / jnp.maximum(jnp.sum(W, axis=0, keepdims=True), 1)
+    row_gaps = jax.nn.relu(1 - jnp.sum(W, axis=1))
+    column_gaps = jax.nn.relu(1 - jnp.sum(W, axis=0))
+    # The two sets of gaps have the same sum; dividing by one fills the other exactly.
+    W = W + row_gaps[:, None] * safe_divide(column_gaps, jnp.sum(column_gaps))
+    return W.astype(scores.dtype)
 
 
 def onto_simplex(
