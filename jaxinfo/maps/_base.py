@@ -1,7 +1,7 @@
 """What a structured linear map is."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
@@ -47,6 +47,9 @@ class AbstractLinearMap(eqx.Module):
 
     _source_options: ClassVar[Mapping[str, Any]] = {}
     """Options under which the class computes what the source's class of that name does."""
+
+    _fast: ClassVar[bool] = False
+    """Whether applying the map costs less than a product with its matrix, however often it is done."""
 
     def __init__(self, in_features: int, out_features: int, use_bias: bool, *, key: PRNGKeyArray):
         for name, size in (("in_features", in_features), ("out_features", out_features)):
@@ -169,12 +172,11 @@ class AbstractLinearMap(eqx.Module):
         self, x: Inexact[Array, "*batch in_features"], key: PRNGKeyArray | None
     ) -> Inexact[Array, "*batch out_features"]:
         """$x W$, once."""
-        return x @ self.effective_W()
+        return x @ self._matrix(key)
 
-    def _prepared(self, key: PRNGKeyArray | None) -> Callable[[Array], Array]:
-        """$x \\mapsto x W$ for many calls: what does not depend on $x$ is done here."""
-        W = self.effective_W()
-        return lambda x: x @ W
+    def _matrix(self, key: PRNGKeyArray | None) -> Inexact[Array, "in_features out_features"]:
+        """The matrix, with whatever `key` draws."""
+        return self.effective_W()
 
     def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
         """The source's arrays under the names and in the layout of this class."""

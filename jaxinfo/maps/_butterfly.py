@@ -1,7 +1,6 @@
 """Products of butterfly factors."""
 
 import math
-from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -44,6 +43,8 @@ class ButterflyLinear(AbstractLinearMap):
     complex: bool = eqx.field(static=True)
     tied_weight: bool = eqx.field(static=True)
     increasing_stride: bool = eqx.field(static=True)
+
+    _fast = True
 
     def __init__(
         self,
@@ -101,9 +102,6 @@ class ButterflyLinear(AbstractLinearMap):
             columns = jnp.mean(columns.reshape(-1, wanted, batch), axis=0)
         y = columns[: self.out_features].T
         return y.reshape(*x.shape[:-1], self.out_features)
-
-    def _prepared(self, key: PRNGKeyArray | None) -> Callable[[Array], Array]:
-        return lambda x: self._multiply(x, key)
 
     def _blocks_of(self, log_stride: int) -> Inexact[Array, "stacks #blocks stride 2 2"]:
         """The 2 x 2 blocks of one factor."""

@@ -1,7 +1,6 @@
 """Maps of few parameters: low rank, Kronecker, Monarch."""
 
 import math
-from collections.abc import Callable
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -24,6 +23,8 @@ class LowRankLinear(AbstractLinearMap):
 
     A: Float[Array, "in_features rank"]
     B: Float[Array, "rank out_features"]
+
+    _fast = True
 
     def __init__(
         self,
@@ -57,9 +58,6 @@ class LowRankLinear(AbstractLinearMap):
     ) -> Inexact[Array, "*batch out_features"]:
         return (x @ self.A) @ self.B
 
-    def _prepared(self, key: PRNGKeyArray | None) -> Callable[[Array], Array]:
-        return lambda x: self._multiply(x, key)
-
     def violation(self) -> Float[Array, ""]:
         rank = self.A.shape[1]
         values = jnp.linalg.svd(self.effective_W(), compute_uv=False)
@@ -87,6 +85,8 @@ class KroneckerLinear(AbstractLinearMap):
 
     A: Float[Array, "a c"]
     B: Float[Array, "b d"]
+
+    _fast = True
 
     def __init__(
         self,
@@ -120,9 +120,6 @@ class KroneckerLinear(AbstractLinearMap):
         y = jnp.einsum("...ab,ac,bd->...cd", split, self.A, self.B)
         return y.reshape(*x.shape[:-1], self.out_features)
 
-    def _prepared(self, key: PRNGKeyArray | None) -> Callable[[Array], Array]:
-        return lambda x: self._multiply(x, key)
-
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         (a, c), (b, d) = self.A.shape, self.B.shape
         rearranged = W.reshape(a, b, c, d).transpose(0, 2, 1, 3).reshape(a * c, b * d)
@@ -151,6 +148,8 @@ class MonarchLinear(AbstractLinearMap):
 
     R: Float[Array, "p q k"]
     L: Float[Array, "k p r"]
+
+    _fast = True
 
     def __init__(
         self,
@@ -185,9 +184,6 @@ class MonarchLinear(AbstractLinearMap):
         inner = jnp.einsum("...pq,pqk->...pk", table, self.R)
         y = jnp.einsum("...pk,kpr->...rk", inner, self.L)
         return y.reshape(*x.shape[:-1], self.out_features)
-
-    def _prepared(self, key: PRNGKeyArray | None) -> Callable[[Array], Array]:
-        return lambda x: self._multiply(x, key)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         (p, q, k), r = self.R.shape, self.L.shape[2]

@@ -1,7 +1,6 @@
 """A matrix with stochastic gates on its entries."""
 
 import math
-from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -129,14 +128,8 @@ class L0Linear(AbstractLinearMap):
             return penalty
         return penalty + self.weight_decay / 2 * jnp.sum(self.bias**2)
 
-    def _multiply(
-        self, x: Inexact[Array, "*batch in_features"], key: PRNGKeyArray | None
-    ) -> Inexact[Array, "*batch out_features"]:
-        return x @ self.effective_W(key)
-
-    def _prepared(self, key: PRNGKeyArray | None) -> Callable[[Array], Array]:
-        W = self.effective_W(key)
-        return lambda x: x @ W
+    def _matrix(self, key: PRNGKeyArray | None) -> Inexact[Array, "in_features out_features"]:
+        return self.effective_W(key)
 
     def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
         constants = {

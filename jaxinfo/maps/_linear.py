@@ -84,6 +84,8 @@ class IdentityLinear(AbstractLinearMap):
     **Source:** neuromancer.slim.
     """
 
+    _fast = True
+
     def __init__(
         self,
         in_features: int,

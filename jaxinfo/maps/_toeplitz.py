@@ -1,7 +1,5 @@
 """Maps constant along their diagonals, applied by the fast Fourier transform."""
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
@@ -20,6 +18,8 @@ class ToeplitzLinear(AbstractLinearMap):
     """
 
     diagonals: Float[Array, " diagonals"]
+
+    _fast = True
 
     def __init__(
         self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
@@ -47,9 +47,6 @@ class ToeplitzLinear(AbstractLinearMap):
         y = _circular_convolution(x, self.diagonals, size)
         return y[..., self.in_features - 1 : self.diagonals.size]
 
-    def _prepared(self, key: PRNGKeyArray | None) -> Callable[[Array], Array]:
-        return lambda x: self._multiply(x, key)
-
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         at = self._diagonal_of_entry()
         count = jnp.zeros(self.diagonals.size, W.dtype).at[at].add(1)
@@ -70,6 +67,8 @@ class CirculantLinear(AbstractSquareMap):
     """
 
     c: Float[Array, " n"]
+
+    _fast = True
 
     def __init__(
         self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
@@ -93,9 +92,6 @@ class CirculantLinear(AbstractSquareMap):
         self, x: Inexact[Array, "*batch in_features"], key: PRNGKeyArray | None
     ) -> Inexact[Array, "*batch out_features"]:
         return _circular_convolution(x, self.c, self.in_features)
-
-    def _prepared(self, key: PRNGKeyArray | None) -> Callable[[Array], Array]:
-        return lambda x: self._multiply(x, key)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         n = self.in_features

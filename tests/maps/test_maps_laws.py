@@ -112,13 +112,12 @@ def test_call_is_the_product_with_the_matrix(row, getkey):
         bias = 0 if m.bias is None else m.bias
         stacked = eqx.filter_vmap(lambda m, x: m(x))(stack, x)
         product = x @ m.effective_W() + bias
-        return m(x), product, m(x[0]), m(x[0, 0]), m._prepared(None)(x) + bias, stacked
+        return m(x), product, m(x[0]), m(x[0, 0]), stacked
 
-    y, product, one_axis, no_axis, prepared, stacked = everything(m, stack, x)
+    y, product, one_axis, no_axis, stacked = everything(m, stack, x)
     np.testing.assert_allclose(y, product, atol=3e-6)
     np.testing.assert_allclose(one_axis, y[0], atol=3e-6)
     np.testing.assert_allclose(no_axis, y[0, 0], atol=3e-6)
-    np.testing.assert_allclose(prepared, y, atol=3e-6)
     np.testing.assert_allclose(stacked[0], y[0], atol=3e-6)
     np.testing.assert_allclose(m(x), y, atol=3e-6)  # eager
     np.testing.assert_allclose(stacked[1], second(x[1]), atol=3e-6)
@@ -143,7 +142,9 @@ def test_gradient(row, getkey, x64):
     @jax.jit
     def values_and_slope(arrays, h):
         # A little off the start, where a soft map has a kink by design.
-        at = lambda t: loss(jax.tree.map(lambda a, d: a + (0.01 + t) * d, arrays, direction))
+        def at(t):
+            return loss(jax.tree.map(lambda a, d: a + (0.01 + t) * d, arrays, direction))
+
         return jax.lax.map(at, jnp.array([h, -h])), jax.grad(at)(0.0), jax.grad(loss)(arrays)
 
     h = 1e-6
