@@ -149,7 +149,8 @@ class AbstractLinearMap(eqx.Module):
         **Raises:** `NotImplementedError` for a family in which the nearest member is not known.
         """
         W = jnp.asarray(W)
-        template = cls._template(*W.shape, bias is not None, options)
+        rows, columns = W.shape
+        template = cls._template(rows, columns, bias is not None, options)
         params = {
             k: v.astype(W.dtype)
             for k, v in template._nearest(at_least_single(as_inexact(W))).items()

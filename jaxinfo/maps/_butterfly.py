@@ -60,7 +60,7 @@ class ButterflyLinear(AbstractLinearMap):
     ):
         bias_key, imaginary_key, key = jr.split(key, 3)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
-        if complex and use_bias:
+        if complex and self.bias is not None:
             self.bias = self.bias + 1j * uniform(imaginary_key, (out_features,), in_features)
         self.complex, self.tied_weight = complex, tied_weight
         self.increasing_stride = increasing_stride

@@ -14,14 +14,14 @@ transformations, revisited*, ACM Trans. Math. Softw. 32:169.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from ._loading import as_inexact
 from ._numerics import at_least_single
 
 
 def householder_product(
-    x: Float[ArrayLike, "*batch n"], u: Float[ArrayLike, "*m n"], k: int | None = None
+    x: Shaped[ArrayLike, "*batch n"], u: Shaped[ArrayLike, "..."], k: int | None = None
 ) -> Float[Array, "*batch n"]:
     r"""Reflect the last `k` coordinates of `x` in the hyperplane normal to the last `k` of `u`.
 

@@ -35,7 +35,7 @@ def fill(template: T, params: Mapping[str, Any]) -> T:
     return jax.tree_util.tree_unflatten(structure, arrays)
 
 
-def fill_from_source(template: T, params: Mapping[str, Any], kind: type[eqx.Module]) -> T:
+def fill_from_source(template: T, params: Mapping[str, Any], kind: type[Any]) -> T:
     """`fill`, with each module of type `kind` inside `template` translating its own part first."""
     rest = {name: as_inexact(value) for name, value in params.items()}
     translated: dict[str, Array] = {}

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray, Shaped
 
 
 def uniform(key: PRNGKeyArray, shape: tuple[int, ...], fan_in: int) -> Float[Array, "*shape"]:
@@ -21,8 +21,8 @@ def at_least_single(x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
 
 def between(
     x: Float[Array, "*shape"],
-    lower: Float[ArrayLike, ""] | float,
-    upper: Float[ArrayLike, ""] | float,
+    lower: Float[Array, ""] | float,
+    upper: Float[Array, ""] | float,
 ) -> Float[Array, "*shape"]:
     r"""$u - (u - l)\,\sigma(x)$: the whole line squeezed between two bounds, falling in `x`."""
     return upper - (upper - lower) * jax.nn.sigmoid(x)
@@ -51,8 +51,8 @@ def largest(x: Shaped[Array, "..."]) -> Float[Array, ""]:
 
 def outside(
     x: Float[Array, "*shape"],
-    lower: Float[ArrayLike, ""] | float,
-    upper: Float[ArrayLike, ""] | float,
+    lower: Float[Array, ""] | float,
+    upper: Float[Array, ""] | float,
 ) -> Float[Array, ""]:
     """How far the worst entry of `x` lies outside `[lower, upper]`."""
     return largest(jnp.maximum(jnp.maximum(lower - x, x - upper), 0))

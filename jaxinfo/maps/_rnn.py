@@ -1,7 +1,7 @@
 """Recurrent networks of structured maps."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -157,7 +157,7 @@ class RNN(eqx.Module):
     def __call__(
         self,
         sequence: Shaped[ArrayLike, "..."],
-        init_states: Shaped[ArrayLike, "..."] | Sequence[Array] | None = None,
+        init_states: Iterable[Any] | None = None,
         *,
         key: PRNGKeyArray | None = None,
     ) -> tuple[Inexact[Array, "..."], Inexact[Array, "..."]]:

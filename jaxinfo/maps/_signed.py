@@ -99,11 +99,27 @@ class SplitLinear(AbstractLinearMap):
 
 
 class AbstractLasso(AbstractLinearMap):
-    """What the two Lasso maps share."""
+    """All that the two Lasso maps are; they differ in name alone."""
 
-    u_param: eqx.AbstractVar[Float[Array, "in_features out_features"]]
-    v_param: eqx.AbstractVar[Float[Array, "in_features out_features"]]
-    gamma: eqx.AbstractVar[float]
+    u_param: Float[Array, "in_features out_features"]
+    v_param: Float[Array, "in_features out_features"]
+    gamma: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        use_bias: bool = False,
+        *,
+        key: PRNGKeyArray,
+        gamma: Number = 1.0,
+    ):
+        bias_key, key = jr.split(key)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        scale = math.sqrt(2 / in_features) / 2
+        parts = scale * jnp.abs(jr.normal(key, (2, in_features, out_features)))
+        self.u_param, self.v_param = parts
+        self.gamma = float(gamma)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return jax.nn.relu(self.u_param) - jax.nn.relu(self.v_param)
@@ -124,31 +140,13 @@ class LassoLinear(AbstractLasso):
 
     Both parts can be exactly 0, so a penalised entry becomes exactly 0 instead of hovering about it.
     The projection is part of the matrix: no call writes to a parameter, and the matrix is the same
-    before and after one.
+    before and after one. An entry of $u$ or $v$ below 0 has no gradient.
 
     **Arguments:** `gamma`: strength of the penalty.
 
     **Source:** Bottou (2010), *Large-scale machine learning with stochastic gradient descent*;
     neuromancer.slim.
     """
-
-    u_param: Float[Array, "in_features out_features"]
-    v_param: Float[Array, "in_features out_features"]
-    gamma: float = eqx.field(static=True)
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        use_bias: bool = False,
-        *,
-        key: PRNGKeyArray,
-        gamma: Number = 1.0,
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.u_param, self.v_param = _half_normal_parts(key, in_features, out_features)
-        self.gamma = float(gamma)
 
 
 class LassoLinearRELU(AbstractLasso):
@@ -160,32 +158,7 @@ class LassoLinearRELU(AbstractLasso):
     **Source:** neuromancer.slim.
     """
 
-    u_param: Float[Array, "in_features out_features"]
-    v_param: Float[Array, "in_features out_features"]
-    gamma: float = eqx.field(static=True)
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        use_bias: bool = False,
-        *,
-        key: PRNGKeyArray,
-        gamma: Number = 1.0,
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.u_param, self.v_param = _half_normal_parts(key, in_features, out_features)
-        self.gamma = float(gamma)
-
 
 def without_inner_biases(params: dict[str, Array]) -> dict[str, Array]:
     """The source gives each half of a splitting a bias that it never uses."""
     return {name: array for name, array in params.items() if name not in ("B.bias", "C.bias")}
-
-
-def _half_normal_parts(
-    key: PRNGKeyArray, in_features: int, out_features: int
-) -> Float[Array, "2 in_features out_features"]:
-    scale = math.sqrt(2 / in_features) / 2
-    return scale * jnp.abs(jr.normal(key, (2, in_features, out_features)))

@@ -48,7 +48,8 @@ def structure(
     several = isinstance(chosen, (list, tuple))
     layers = list(chosen) if several else [chosen]
     keys = [None] * len(layers) if key is None else jr.split(key, len(layers))
-    new = [_structured(*each, Map, options) for each in zip(layers, keys, strict=True)]
+    pairs = zip(layers, keys, strict=True)
+    new = [_structured(layer, layer_key, Map, options) for layer, layer_key in pairs]
     return eqx.tree_at(where, model, new if several else new[0])
 
 
@@ -96,5 +97,6 @@ def _structured(
                 f"A `{Map.__name__}` near given weights is not known, so it starts at random: pass "
                 "`key=`."
             ) from None
-    new = Map(*W.shape, layer.bias is not None, key=key, **options)
+    sizes = {"in_features": W.shape[0], "out_features": W.shape[1]}
+    new = Map(**sizes, use_bias=layer.bias is not None, key=key, **options)
     return eqx.tree_at(lambda m: m.bias, new, layer.bias, is_leaf=lambda x: x is None)

@@ -107,7 +107,7 @@ def _circular_convolution(
     x: Inexact[Array, "*batch n"], kernel: Float[Array, " k"], size: int
 ) -> Inexact[Array, "*batch {size}"]:
     if jnp.iscomplexobj(x):
-        parts = (_circular_convolution(part, kernel, size) for part in (x.real, x.imag))
-        return sum(part * unit for part, unit in zip(parts, (1, 1j), strict=True))
+        real, imaginary = (_circular_convolution(part, kernel, size) for part in (x.real, x.imag))
+        return real + 1j * imaginary
     spectrum = jnp.fft.rfft(at_least_single(x), size) * jnp.fft.rfft(at_least_single(kernel), size)
     return jnp.fft.irfft(spectrum, size).astype(jnp.result_type(x, kernel))
