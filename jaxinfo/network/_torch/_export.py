@@ -215,17 +215,19 @@ class _Translation:
             if operator.endswith("enabled") and not args[0]:
                 results = [self._stop(result, f"{name}.{i}") for i, result in enumerate(results)]
             return tuple(results)
-        if operator in _VALUES_ONLY and all(use.args[1] == 0 for use in node.users):
-            operator = _VALUES_ONLY[operator]
+        spec = self._spec(node.meta.get("val"))
+        values_only = operator in _VALUES_ONLY and all(use.args[1] == 0 for use in node.users)
+        if values_only:
+            operator, spec = _VALUES_ONLY[operator], spec[0]
         self.uses.append((operator, scope))
-        self.specs[name] = self._spec(node.meta.get("val"))
+        self.specs[name] = spec
         kwargs = {
             key: value
             for key, value in self._arguments(dict(node.kwargs), values).items()
             if key not in _MEMORY
         }
-        self.nodes.append(Node(name, operator, tuple(args), kwargs, scope, self.specs[name]))
-        return Ref(name)
+        self.nodes.append(Node(name, operator, tuple(args), kwargs, scope, spec))
+        return (Ref(name),) if values_only else Ref(name)
 
     def _stop(self, result: Any, name: str) -> Any:
         if not isinstance(result, Ref) or not isinstance(self.specs[result.name], Spec):

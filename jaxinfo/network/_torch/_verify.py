@@ -12,7 +12,7 @@ import numpy as np
 
 from ..._core import require
 from ._export import Exported, evaluation_mode
-from ._graph import refs
+from ._graph import Spec, refs
 from ._module import Imported
 from ._tensors import to_numpy
 
@@ -80,7 +80,7 @@ def verify(
         for a, b in zip(ours, theirs, strict=True):
             outputs = max(outputs, _error(a, to_numpy(b)))
         for node in exported.graph.nodes:
-            if node.name in by_node:
+            if node.name in by_node and isinstance(node.specs, Spec):
                 error = _error(values[node.name], by_node[node.name])
                 layers[node.scope] = max(layers.get(node.scope, 0.0), error)
         for name, slope in slopes.items():
@@ -141,7 +141,7 @@ def _torch_side(
     torch: Any, model: Any, exported: Exported, args: Any, kwargs: Any, generator: Any
 ) -> Any:
     """Outputs, values by node, random weights of the outputs, and the gradients they give."""
-    with _in_evaluation(torch, model), torch.enable_grad():
+    with evaluation_mode(model), torch.enable_grad():
         theirs = _tensors(torch, model(*args, **kwargs))
         floating = [y for y in theirs if y.is_floating_point()]
         weights = [torch.randn(y.shape, generator=generator).to(y.dtype) for y in floating]
@@ -166,8 +166,9 @@ def _node_values(torch: Any, exported: Exported, args: Any, kwargs: Any) -> dict
     class Recorder(torch.fx.Interpreter):
         def run_node(self, node: Any) -> Any:
             value = super().run_node(node)
-            if isinstance(value, torch.Tensor) and node.op == "call_function":
-                found[node.name] = to_numpy(value)
+            first = value[0] if isinstance(value, tuple) else value
+            if isinstance(first, torch.Tensor) and node.op == "call_function":
+                found[node.name] = to_numpy(first)
             return value
 
     program = exported.program
@@ -186,10 +187,6 @@ def _node_values(torch: Any, exported: Exported, args: Any, kwargs: Any) -> dict
     with torch.no_grad():
         Recorder(program.graph_module).run(*values)
     return found
-
-
-def _in_evaluation(torch: Any, model: Any) -> Any:
-    return evaluation_mode(model)
 
 
 def _tensors(torch: Any, structure: Any) -> list[Any]:
