@@ -63,9 +63,9 @@ class Imported(eqx.Module):
         )
 
     def _run(self, given: Mapping[str, Array], *, single: bool) -> tuple[Any, dict[str, Any]]:
-        leaves = self.state_dict()
+        leaves, source = self.state_dict(), self._names.source
         parameters = {
-            value: leaves[name] if name in self._names.parameters else _buffer(leaves[name])
+            value: leaves[name] if source[name] in self._names.parameters else _buffer(leaves[name])
             for value, name in self._graph.parameters.items()
         }
         return evaluate(self._graph, {**parameters, **given}, single=single)

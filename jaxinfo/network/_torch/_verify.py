@@ -81,12 +81,17 @@ def verify(
             outputs = max(outputs, _error(a, to_numpy(b)))
         for node in exported.graph.nodes:
             if node.name in by_node and isinstance(node.specs, Spec):
-                error = _error(values[node.name], by_node[node.name])
+                # Rounding is as large as what a value was computed from: a difference may vanish.
+                operands = (by_node[ref.name] for ref in refs(node.args) if ref.name in by_node)
+                floor = max(map(_size, operands), default=0.0) / 10
+                error = _error(values[node.name], by_node[node.name], floor)
                 layers[node.scope] = max(layers.get(node.scope, 0.0), error)
+        slopes = {name: to_numpy(slope) for name, slope in slopes.items() if slope is not None}
+        # A gradient may vanish too: that of the bias of an attention's keys does.
+        floor = max(map(_size, slopes.values()), default=0.0) / 10
         for name, slope in slopes.items():
-            if slope is not None:
-                error = _error(gradient[name], to_numpy(slope))
-                gradients[name] = max(gradients.get(name, 0.0), error)
+            error = _error(gradient[name], slope, floor)
+            gradients[name] = max(gradients.get(name, 0.0), error)
     report = Verification(layers, outputs, gradients, tolerance)
     _judge(report)
     return report
@@ -216,20 +221,30 @@ def _tolerance(imported: Imported) -> float:
     return max((_TOLERANCE[dtype] for dtype in dtypes if dtype in _TOLERANCE), default=1e-5)
 
 
-def _error(ours: Any, theirs: np.ndarray) -> float:
-    """Largest deviation over largest entry; infinite where one is not a number and the other is."""
+def _size(values: np.ndarray) -> float:
+    """The largest finite entry of a floating-point array, 0 for any other."""
+    if values.dtype.kind in "biu" or not values.size:
+        return 0.0
+    size = np.abs(_wide(values))
+    return float(np.max(size, where=np.isfinite(size), initial=0.0))
+
+
+def _error(ours: Any, theirs: np.ndarray, floor: float = 0.0) -> float:
+    """Largest deviation over largest entry (at least `floor`); infinite if not comparable.
+
+    Integers and booleans are equal, error 0, or not, error 1.
+    """
     if np.shape(ours) != theirs.shape:
         return float("inf")
-    if not theirs.size:
-        return 0.0
-    is_exact = theirs.dtype.kind in "biu"
-    a, b = (np.asarray(v).astype(np.complex128 if v.dtype.kind == "c" else np.float64)
-            for v in (ours, theirs))
+    a, b = _wide(np.asarray(ours)), _wide(theirs)
+    if theirs.dtype.kind in "biu":
+        return float(not np.array_equal(a, b))
     finite = np.isfinite(b)
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
         return float("inf")
-    deviation = np.abs(a - b, where=finite, out=np.zeros(a.shape))
-    if is_exact:
-        return float(deviation.max() > 0)
-    scale = np.abs(b, where=finite, out=np.zeros(a.shape)).max()
-    return float(deviation.max() / max(scale, 1e-12))
+    deviation = np.abs(a[finite] - b[finite])
+    return float(np.max(deviation, initial=0.0)) / max(_size(theirs), floor, 1e-30)
+
+
+def _wide(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)

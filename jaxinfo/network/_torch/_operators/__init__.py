@@ -7,6 +7,7 @@ from . import _attention as _attention
 from . import _convolution as _convolution
 from . import _creation as _creation
 from . import _indexing as _indexing
+from . import _interpolation as _interpolation
 from . import _linear as _linear
 from . import _normalisation as _normalisation
 from . import _pointwise as _pointwise
