@@ -5,3 +5,5 @@ from ._module import Imported as Imported
 from ._table import UnsupportedOperators as UnsupportedOperators
 from ._table import torch_operator as torch_operator
 from ._verify import ImportMismatch as ImportMismatch
+from ._weights import load_torch_weights as load_torch_weights
+from ._weights import to_torch_state_dict as to_torch_state_dict

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-
 from ..._core import require
 from ._graph import Graph, Node, Ref, Spec
 from ._table import refuse_unknown
@@ -149,7 +148,9 @@ class _Translation:
         pytree = self.torch.utils._pytree
         return Graph(
             nodes=tuple(self.nodes),
-            inputs=_plain(pytree.tree_unflatten(self._user_inputs(), self.program.call_spec.in_spec)),
+            inputs=_plain(
+                pytree.tree_unflatten(self._user_inputs(), self.program.call_spec.in_spec)
+            ),
             outputs=_plain(pytree.tree_unflatten(user_outputs, self.program.call_spec.out_spec)),
             specs=self.specs,
             parameters={name: path for name, path in lifted.items() if path in state},

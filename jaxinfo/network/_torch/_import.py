@@ -100,7 +100,11 @@ def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (), {}
 
     def tensor(value: Any) -> Any:
-        return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray | jax.Array) else value
+        return (
+            torch.from_numpy(np.array(value))
+            if isinstance(value, np.ndarray | jax.Array)
+            else value
+        )
 
     if isinstance(example, Mapping):
         return (), {key: torch.utils._pytree.tree_map(tensor, v) for key, v in example.items()}

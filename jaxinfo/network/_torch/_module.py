@@ -1,6 +1,5 @@
 """The imported model: an Equinox module whose parameters carry torch's names."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,8 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array
 
-from ._graph import Graph, Ref, evaluate, refs
+from ._graph import Graph, Ref, evaluate
+from ._named import named_leaves, path_name, with_children
 
 
 class Imported(eqx.Module):
@@ -27,8 +27,8 @@ class Imported(eqx.Module):
     `jit`, `grad`, `vmap` and export. Made by `from_torch`.
     """
 
-    _graph: Graph = eqx.field(static=True)
-    _names: "Names" = eqx.field(static=True)
+    _graph: Graph = eqx.field(static=True, repr=False)
+    _names: "Names" = eqx.field(static=True, repr=False)
     report: Any = eqx.field(static=True)
     """What the verification against torch measured; `None` if there was none."""
 
@@ -42,13 +42,18 @@ class Imported(eqx.Module):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs of the torch model in evaluation mode, for a batch or for one example."""
         given, mode = self._inputs(args, kwargs)
-        if mode == "each":
-            return jax.vmap(lambda one: self._run(one, single=False)[0])(given)
+        match mode:
+            case "each":
+                return jax.vmap(lambda one: self._run(one, single=False)[0])(given)
+            case "one":
+                return self._run_one(given)
+            case "each one":
+                return jax.vmap(self._run_one)(given)
         return self._run(given, single=mode == "single")[0]
 
     def state_dict(self) -> dict[str, Array]:
         """The parameters and buffers by torch's names; tied ones appear under each name."""
-        leaves = dict(_named_leaves(self))
+        leaves = named_leaves(self)
         return {name: leaves[source] for name, source in self._names.source.items()}
 
     @property
@@ -70,29 +75,41 @@ class Imported(eqx.Module):
         }
         return evaluate(self._graph, {**parameters, **given}, single=single)
 
+    def _run_one(self, given: Mapping[str, Array]) -> Any:
+        """One example through a program that was exported for batches of one."""
+        batch = {name: value[None] for name, value in given.items()}
+        outputs = self._run(batch, single=False)[0]
+        return jtu.tree_map(lambda value: value[0] if value.shape[:1] == (1,) else value, outputs)
+
     def _inputs(self, args: Any, kwargs: Any) -> tuple[dict[str, Array], str]:
-        """The input arrays by name, and whether they are a batch, one example, or a new axis."""
+        """The input arrays by name, and what their shapes say about a batch axis."""
         given = _match(self._graph.inputs, (args, kwargs))
         given = {name: self._array(name, value) for name, value in given.items()}
-        modes = {}
-        for name, value in given.items():
-            spec = self._graph.specs[name]
-            if _fits(value.shape, spec.shape):
-                modes[name] = "batch" if spec.batch_axis is not None else "any"
-            elif spec.batch_axis is not None and _fits(value.shape, _without(spec)):
-                modes[name] = "single"
-            elif not self._graph.batched and _fits(value.shape[1:], spec.shape):
-                modes[name] = "each"
-            else:
-                raise ValueError(
-                    f"Input {name!r} must have the shape {_shape_text(spec.shape)} that the model "
-                    f"was imported with{_single_text(spec)}; got {value.shape}."
-                )
+        modes = {name: self._mode(name, value.shape) for name, value in given.items()}
         chosen = set(modes.values()) - {"any"}
-        if len(chosen) > 1 or (chosen == {"each"} and "any" in modes.values()):
+        mapped = chosen - {"batch", "single"}
+        if len(chosen) > 1 or (mapped and "any" in modes.values()):
             shapes = ", ".join(f"{name} {value.shape}" for name, value in given.items())
             raise ValueError(f"Either all inputs carry a batch axis or none does; got {shapes}.")
         return given, chosen.pop() if chosen else "batch"
+
+    def _mode(self, name: str, shape: tuple[int, ...]) -> str:
+        spec = self._graph.specs[name]
+        if _fits(shape, spec.shape):
+            return "batch" if spec.batch_axis is not None else "any"
+        if spec.batch_axis is not None and _fits(shape, _without(spec)):
+            return "single"
+        if not self._graph.batched:  # the size of the batch, if there is one, is in the program
+            if spec.shape[:1] == (1,) and _fits(shape, spec.shape[1:]):
+                return "one"
+            if spec.shape[:1] == (1,) and _fits(shape[1:], spec.shape[1:]):
+                return "each one"
+            if _fits(shape[1:], spec.shape):
+                return "each"
+        raise ValueError(
+            f"Input {name!r} must have the shape {_shape_text(spec.shape)} that the model was "
+            f"imported with{_single_text(spec)}; got {shape}."
+        )
 
     def _array(self, name: str, value: Any) -> Array:
         wanted = jax.dtypes.canonicalize_dtype(self._graph.specs[name].dtype)
@@ -130,37 +147,8 @@ def make(
     name: str, graph: Graph, names: Names, leaves: Mapping[str, Array], report: Any = None
 ) -> Imported:
     """The module whose leaves lie at the paths that their dotted names spell."""
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        *parents, last = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = leaf
-    taken = [child for child in tree if child in dir(Imported) or child in ("report",)]
-    if taken:
-        raise ValueError(
-            f"The model's own name {taken[0]!r} is one that every imported model has. Rename it in "
-            "the torch model, or wrap that model in another module."
-        )
-    return _class(name, tuple(tree))(graph, names, tree, report)
-
-
-@functools.lru_cache(maxsize=None)
-def _class(name: str, children: tuple[str, ...]) -> type[Imported]:
-    """`Imported` with a field for each child, so that the children's names begin the paths."""
-    fields = {child: Any for child in children}
-    body = {"__annotations__": fields, "__module__": __name__, "__doc__": Imported.__doc__}
-    return type(Imported)(name, (Imported,), body)
-
-
-def path_name(path: tuple[Any, ...]) -> str:
-    """A path in a pytree with dots, as torch writes it."""
-    return jtu.keystr(path, simple=True, separator=".")
-
-
-def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
-    return [(path_name(path), leaf) for path, leaf in jtu.tree_flatten_with_path(tree)[0]]
+    kind, children = with_children(Imported, name, leaves)
+    return kind(graph, names, children, report)
 
 
 def _buffer(value: Array) -> Array:
@@ -190,7 +178,9 @@ def _match(wanted: Any, given: Any) -> dict[str, Any]:
             )
         return {}
     else:
-        raise TypeError(f"Expected a {type(wanted).__name__} of inputs; got {type(given).__name__}.")
+        raise TypeError(
+            f"Expected a {type(wanted).__name__} of inputs; got {type(given).__name__}."
+        )
     return {name: value for pair in pairs for name, value in _match(*pair).items()}
 
 

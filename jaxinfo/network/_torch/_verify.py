@@ -71,8 +71,9 @@ def verify(
         theirs, by_node, weights, slopes = _torch_side(
             torch, model, exported, args, kwargs, generator
         )
-        given = dict(zip(_input_names(exported), map(to_numpy, _tensors(torch, (args, kwargs)))))
-        given = {name: jnp.asarray(value) for name, value in given.items()}
+        arrays = (jnp.asarray(to_numpy(tensor)) for tensor in _tensors(torch, (args, kwargs)))
+        names = (ref.name for ref in refs(exported.graph.inputs))
+        given = dict(zip(names, arrays, strict=True))
         with jax.default_matmul_precision("highest"):
             ours, values, gradient = run(imported, given, [to_numpy(w) for w in weights])
         if len(ours) != len(theirs):
@@ -197,10 +198,6 @@ def _node_values(torch: Any, exported: Exported, args: Any, kwargs: Any) -> dict
 def _tensors(torch: Any, structure: Any) -> list[Any]:
     leaves = torch.utils._pytree.tree_leaves(structure)
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-
-
-def _input_names(exported: Exported) -> list[str]:
-    return [ref.name for ref in refs(exported.graph.inputs)]
 
 
 def _like(torch: Any, value: Any, generator: Any) -> Any:

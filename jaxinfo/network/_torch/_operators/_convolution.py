@@ -7,9 +7,7 @@ from .._table import torch_operator
 
 
 @torch_operator("aten.convolution.default")
-def convolution(
-    x, weight, bias, stride, padding, dilation, transposed, output_padding, groups
-):
+def convolution(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
     n = weight.ndim - 2
     single = x.ndim == n + 1
     x = x[None] if single else x

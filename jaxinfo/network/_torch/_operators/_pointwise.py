@@ -140,9 +140,7 @@ def div_mode(x, y, rounding_mode=None):
     return jnp.trunc(jnp.true_divide(x, y))
 
 
-@torch_operator(
-    "aten.pow.Tensor_Scalar", "aten.pow.Tensor_Tensor", "aten.pow.Scalar", **pointwise
-)
+@torch_operator("aten.pow.Tensor_Scalar", "aten.pow.Tensor_Tensor", "aten.pow.Scalar", **pointwise)
 def power(x, y):
     # A whole exponent has a derivative at negative and zero bases.
     if isinstance(y, float) and y.is_integer() and abs(y) < 64:

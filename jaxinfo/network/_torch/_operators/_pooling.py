@@ -155,9 +155,9 @@ def _of(fn, n):
 
 for dims in (1, 2, 3):
     torch_operator(f"aten.avg_pool{dims}d.default", pool=True)(_of(_avg_pool, dims))
-    torch_operator(
-        f"aten.max_pool{dims}d.default", f"aten.max_pool{dims}d.values", pool=True
-    )(_of(_max_pool, dims))
+    torch_operator(f"aten.max_pool{dims}d.default", f"aten.max_pool{dims}d.values", pool=True)(
+        _of(_max_pool, dims)
+    )
     torch_operator(f"aten.max_pool{dims}d_with_indices.default", pool=True)(
         _of(_max_pool_with_indices, dims)
     )

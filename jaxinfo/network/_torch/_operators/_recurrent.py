@@ -78,9 +78,7 @@ def _layers(
 
 
 @torch_operator("aten.lstm.input")
-def lstm(
-    x, states, params, has_biases, n_layers, dropout, train, bidirectional, batch_first=False
-):
+def lstm(x, states, params, has_biases, n_layers, dropout, train, bidirectional, batch_first=False):
     directions = n_layers * (2 if bidirectional else 1)
     args = (has_biases, n_layers, bidirectional, batch_first, len(params) // directions)
     return _layers(_lstm_cell, x, states, params, *args)

@@ -162,7 +162,7 @@ def roll(x, shifts, dims=()):
 @torch_operator("aten.constant_pad_nd.default")
 def constant_pad(x, pad, value=0.0):
     config = [(0, 0, 0)] * (x.ndim - len(pad) // 2)
-    config += [(low, high, 0) for low, high in reversed(list(zip(pad[::2], pad[1::2])))]
+    config += [(low, high, 0) for low, high in zip(pad[-2::-2], pad[::-2], strict=True)]
     return lax.pad(x, jnp.asarray(value, x.dtype), config)
 
 

@@ -5,9 +5,9 @@ import operator
 
 from .._table import torch_operator
 
-for function in (
-    "add sub mul truediv floordiv mod pow neg pos abs eq ne lt le gt ge and_ or_ not_ xor".split()
-):
+for (
+    function
+) in "add sub mul truediv floordiv mod pow neg pos abs eq ne lt le gt ge and_ or_ not_ xor".split():
     torch_operator(f"operator.{function}")(getattr(operator, function))
 torch_operator("operator.getitem")(operator.getitem)
 
