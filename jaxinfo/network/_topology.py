@@ -142,11 +142,13 @@ class Topology(eqx.Module):
     def _path_of(self, module: Any) -> str:
         found, _ = jtu.tree_flatten_with_path(self.model, is_leaf=lambda node: node is module)
         for path, node in found:
-            if node is module:
+            if node is module and path:
                 return _path_name(path)
+        if module is self.model and len(self.names) == 1:
+            return self.names[0]
         raise ValueError(
             f"This {type(module).__name__} is not a part of the model that the topology was made "
-            "from (modules are compared by identity). Pass a layer's name, one of "
+            "from, or not one layer of it (modules are compared by identity). Pass a name, one of "
             f"{', '.join(map(repr, self.names))}, or make the topology from the model that holds "
             "the module."
         )
@@ -222,10 +224,11 @@ class Topology(eqx.Module):
         """
         place = self._structure.by_name[self.name_of(layer)]
         shapes = self._structure.program.shapes
-        boxes = (central_box(shapes[v].shape, (), "full") for v in (place.input, place.product))
-        fn = _Cut(
-            tuple(self._leaves()), self._structure.program, place.input, place.product, *boxes, ()
+        in_box, out_box = (
+            central_box(shapes[v].shape, (), "full") for v in (place.input, place.product)
         )
+        program = self._structure.program
+        fn = _Cut(tuple(self._leaves()), program, place.input, place.product, in_box, out_box, ())
         return Channel(fn, shapes[place.input].shape, affine=True, name=place.name)
 
     def _leaves(self) -> list[Array]:

@@ -259,8 +259,11 @@ def test_modules_name_their_layers():
     topology = topology_of(model, jnp.zeros((1, 6, 6)))
     assert topology.name_of(model.layers[2]) == "layers.2"
     assert topology.channel(model.layers[3], model.layers[0]).name == "layers.0 -> layers.3"
+    alone = eqx.nn.Linear(2, 2, key=jr.key(0))
     with pytest.raises(ValueError, match="not a part of the model"):
-        topology.name_of(eqx.nn.Linear(2, 2, key=jr.key(0)))
+        topology.name_of(alone)
+    # A layer is a model too.
+    assert topology_of(alone, jnp.ones(2)).channel(alone).out_shape == (2,)
 
 
 def test_unknown_layer_lists_the_names():
