@@ -96,7 +96,10 @@ class InvertedResidual(nn.Module):
             nn.Conv2d(2 * width, 2 * width, 3, padding=1, groups=2 * width), nn.ReLU6()
         )
         self.squeeze = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(2 * width, 2, 1), nn.SiLU(), nn.Conv2d(2, 2 * width, 1)
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(2 * width, 2, 1),
+            nn.SiLU(),
+            nn.Conv2d(2, 2 * width, 1),
         )
         self.gate = nn.Hardsigmoid()
         self.project = nn.Conv2d(2 * width, width, 1)
@@ -108,14 +111,20 @@ class InvertedResidual(nn.Module):
 
 def mobilenet():
     return nn.Sequential(
-        nn.Conv2d(3, 4, 3, stride=2), nn.Hardswish(), InvertedResidual(4), nn.Flatten(), nn.LazyLinear(3)
+        nn.Conv2d(3, 4, 3, stride=2),
+        nn.Hardswish(),
+        InvertedResidual(4),
+        nn.Flatten(),
+        nn.LazyLinear(3),
     ), torch.randn(2, 3, 9, 9)
 
 
 class UNet(nn.Module):
     def __init__(self):
         super().__init__()
-        self.down = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.InstanceNorm2d(3), nn.LeakyReLU())
+        self.down = nn.Sequential(
+            nn.Conv2d(1, 3, 3, padding=1), nn.InstanceNorm2d(3), nn.LeakyReLU()
+        )
         self.bottom = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.ELU())
         self.up = nn.ConvTranspose2d(4, 3, 2, stride=2)
         self.smooth = nn.Conv2d(6, 3, 3, padding="same", padding_mode="reflect")
@@ -151,7 +160,11 @@ class ConvNeXtBlock(nn.Module):
 
 def convnext():
     return nn.Sequential(
-        nn.Conv2d(3, 4, 4, stride=4), ConvNeXtBlock(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(4, 3)
+        nn.Conv2d(3, 4, 4, stride=4),
+        ConvNeXtBlock(4),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(1),
+        nn.Linear(4, 3),
     ), torch.randn(2, 3, 16, 16)
 
 
@@ -270,7 +283,9 @@ class Tagger(nn.Module):
 
 
 def lstm_tagger():
-    return Tagger(nn.LSTM, num_layers=2, bidirectional=True, dropout=0.1), torch.randint(0, 11, (2, 6))
+    return Tagger(nn.LSTM, num_layers=2, bidirectional=True, dropout=0.1), torch.randint(
+        0, 11, (2, 6)
+    )
 
 
 def gru_tagger():
@@ -326,7 +341,9 @@ def build(make):
     tensors = [example] if isinstance(example, torch.Tensor) else example.values()
     model.eval()
     with torch.no_grad():  # lazy layers take their shapes
-        model(*([example] if isinstance(example, torch.Tensor) else ()),
-              **(example if isinstance(example, dict) else {}))
+        model(
+            *([example] if isinstance(example, torch.Tensor) else ()),
+            **(example if isinstance(example, dict) else {}),
+        )
     del tensors
     return model.train(), example

@@ -15,7 +15,7 @@ from ._tensors import numpy_dtype, to_numpy
 
 # Composite operators that are kept whole: one JAX function is shorter and faster than their parts.
 _KEPT = """linear.default matmul.default einsum.default scaled_dot_product_attention.default
-lstm.input gru.input rnn_tanh.input rnn_relu.input""".split()
+lstm.input gru.input rnn_tanh.input rnn_relu.input detach.default""".split()
 
 # Checks that torch records beside the computation, and that return nothing.
 _CHECKS = frozenset(
@@ -103,6 +103,7 @@ def translate(program: Any, batch_axis: int | None) -> Exported:
         packet, _, overload = name.partition(".")
         table.pop(getattr(getattr(torch.ops.aten, packet), overload), None)
     with _quiet(torch):
+        _mark_blocks_without_gradient(torch, program.graph)
         program = program.run_decompositions(table)
     signature = program.graph_signature
     if signature.buffers_to_mutate or getattr(signature, "user_inputs_to_mutate", None):
@@ -112,6 +113,19 @@ def translate(program: Any, batch_axis: int | None) -> Exported:
             "as one in evaluation mode and without a cache."
         )
     return Exported(program, _Translation(torch, program, batch_axis).graph())
+
+
+def _mark_blocks_without_gradient(torch: Any, graph: Any) -> None:
+    """Detach what a block under `no_grad` returns: the decomposition forgets the block."""
+    for node in list(graph.nodes):
+        if str(node.target) == "wrap_with_set_grad_enabled" and node.args[0] is False:
+            for result in list(node.users):
+                with graph.inserting_after(result):
+                    detached = graph.call_function(torch.ops.aten.detach.default, (result,))
+                detached.meta = dict(result.meta)
+                result.replace_all_uses_with(
+                    detached, delete_user_cb=lambda use, new=detached: use is not new
+                )
 
 
 class _Translation:
@@ -128,7 +142,7 @@ class _Translation:
 
     def graph(self) -> Graph:
         signature, state = self.program.graph_signature, self.program.state_dict
-        outputs = self._walk(self.module, prefix="", given=None)
+        outputs = self._walk()
         refuse_unknown(self.uses)
         lifted = {
             **signature.inputs_to_parameters,
@@ -181,41 +195,28 @@ class _Translation:
     def _is_free(self, size: Any) -> bool:
         return isinstance(size, self.torch.SymInt) and size.node.maybe_as_int() is None
 
-    def _walk(self, module: Any, prefix: str, given: list[Any] | None) -> list[Any]:
-        """Record the nodes of a graph module; return what it returns, as references."""
+    def _walk(self) -> list[Any]:
+        """Record the nodes; return what the program returns, as references."""
         values: dict[Any, Any] = {}
-        arguments = iter(given or ())
-        for node in module.graph.nodes:
-            name = prefix + node.name
+        for node in self.module.graph.nodes:
             if node.op == "placeholder":
-                if given is None:
-                    values[node] = Ref(name)
-                    self.specs[name] = self._spec(node.meta.get("val"))
-                else:
-                    values[node] = next(arguments)
+                values[node] = Ref(node.name)
+                self.specs[node.name] = self._spec(node.meta.get("val"))
             elif node.op == "get_attr":
-                values[node] = getattr(module, node.target)
+                values[node] = getattr(self.module, node.target)
             elif node.op == "output":
                 return list(self._arguments(node.args[0], values))
             else:
-                values[node] = self._call(node, name, values)
+                values[node] = self._call(node, values)
         raise AssertionError("a graph without an output node")
 
-    def _call(self, node: Any, name: str, values: dict[Any, Any]) -> Any:
-        operator, scope = _operator_name(node.target), _module_path(node)
+    def _call(self, node: Any, values: dict[Any, Any]) -> Any:
+        name, operator, scope = node.name, _operator_name(node.target), _module_path(node)
         args = self._arguments(node.args, values)
         if operator in _CHECKS:
             return None
         if operator == "operator.getitem" and isinstance(args[0], tuple | list):
             return args[0][args[1]]
-        if operator in ("wrap_with_set_grad_enabled", "wrap_with_autocast"):
-            # A block under `no_grad` or `autocast`: its operators, put in line. Under `autocast`
-            # the casts are recorded as operators of their own.
-            start = 1 if operator.endswith("enabled") else 4
-            results = self._walk(args[start], f"{name}.", list(args[start + 1 :]))
-            if operator.endswith("enabled") and not args[0]:
-                results = [self._stop(result, f"{name}.{i}") for i, result in enumerate(results)]
-            return tuple(results)
         spec = self._spec(node.meta.get("val"))
         values_only = operator in _VALUES_ONLY and all(use.args[1] == 0 for use in node.users)
         if values_only:
@@ -229,13 +230,6 @@ class _Translation:
         }
         self.nodes.append(Node(name, operator, tuple(args), kwargs, scope, spec))
         return (Ref(name),) if values_only else Ref(name)
-
-    def _stop(self, result: Any, name: str) -> Any:
-        if not isinstance(result, Ref) or not isinstance(self.specs[result.name], Spec):
-            return result
-        self.specs[name] = self.specs[result.name]
-        self.nodes.append(Node(name, "aten.detach.default", (result,), {}, "", self.specs[name]))
-        return Ref(name)
 
     def _arguments(self, structure: Any, values: dict[Any, Any]) -> Any:
         torch = self.torch

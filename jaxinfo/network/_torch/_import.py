@@ -85,7 +85,7 @@ def from_torch(
             f"got {type(model).__name__}."
         )
     exported = translate(program, batch_axis)
-    names, leaves = _parameters(program)
+    names, leaves = _parameters(program, list(model.state_dict()))
     imported = make(_identifier(name), exported.graph, names, leaves)
     if not verify:
         return imported
@@ -127,11 +127,12 @@ def _check_example(torch: Any, model: Any, args: Any, kwargs: Any) -> None:
             raise ValueError(f"The model does not accept `example_input`: {error}") from error
 
 
-def _parameters(program: Any) -> tuple[Names, dict[str, Array]]:
+def _parameters(program: Any, order: list[str]) -> tuple[Names, dict[str, Array]]:
     """Names and leaves of an exported program's state; tensors that share memory are one leaf."""
     first: dict[Any, str] = {}
     source: dict[str, str] = {}
-    for name, tensor in program.state_dict.items():
+    for name in order:
+        tensor = program.state_dict[name]
         memory = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
         source[name] = first.setdefault(memory, name) if tensor.numel() else name
     parameters = frozenset(source[path] for path in program.graph_signature.parameters)
@@ -141,10 +142,10 @@ def _parameters(program: Any) -> tuple[Names, dict[str, Array]]:
         for name, tensor in program.state_dict.items()
     }
     leaves = {
-        name: to_array(name, to_numpy(program.state_dict[name])) for name in set(source.values())
+        name: to_array(name, to_numpy(program.state_dict[name]))
+        for name in dict.fromkeys(source.values())
     }
-    ordered = {name: leaves[name] for name in source if name in leaves}
-    return Names(source, parameters, trained, dtypes), ordered
+    return Names(source, parameters, trained, dtypes), leaves
 
 
 def _identifier(name: str) -> str:

@@ -51,10 +51,15 @@ class Imported(eqx.Module):
                 return jax.vmap(self._run_one)(given)
         return self._run(given, single=mode == "single")[0]
 
-    def state_dict(self) -> dict[str, Array]:
-        """The parameters and buffers by torch's names; tied ones appear under each name."""
+    def state_dict(self) -> dict[str, Any]:
+        """The parameters and buffers by torch's names; tied ones appear under each name.
+
+        Of a gradient or a part of a model, those that are there.
+        """
         leaves = named_leaves(self)
-        return {name: leaves[source] for name, source in self._names.source.items()}
+        return {
+            name: leaves[source] for name, source in self._names.source.items() if source in leaves
+        }
 
     @property
     def trainable(self) -> "Imported":

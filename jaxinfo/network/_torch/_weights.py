@@ -107,6 +107,7 @@ def to_torch_state_dict(model: Any, mapping: Mapped | None = None) -> dict[str, 
 
 def _flatten(model: Any) -> tuple[list[tuple[str, Any]], Any, Callable[[Any], Any]]:
     """Named leaves, the tree they came from, and how to make the model from that tree."""
+
     def as_it_is(tree: Any) -> Any:
         return tree
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from .._table import torch_operator
+from ._reductions import axes_of
 
 
 @torch_operator("aten.scaled_dot_product_attention.default")
@@ -43,17 +44,17 @@ def safe_softmax(x, dim, dtype=None):
 
 @torch_operator("aten._softmax.default", "aten.softmax.int")
 def softmax(x, dim, half_to_float=False):
-    return jax.nn.softmax(x, axis=dim)
+    return jax.nn.softmax(x, axis=axes_of(x, dim))
 
 
 @torch_operator("aten._log_softmax.default", "aten.log_softmax.int")
 def log_softmax(x, dim, half_to_float=False):
-    return jax.nn.log_softmax(x, axis=dim)
+    return jax.nn.log_softmax(x, axis=axes_of(x, dim))
 
 
 @torch_operator("aten.logsumexp.default")
 def logsumexp(x, dim, keepdim=False):
-    return jax.nn.logsumexp(x, axis=tuple(dim) or None, keepdims=keepdim)
+    return jax.nn.logsumexp(x, axis=axes_of(x, dim), keepdims=keepdim)
 
 
 @torch_operator("aten.glu.default")

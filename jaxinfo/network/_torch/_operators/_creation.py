@@ -33,8 +33,9 @@ def _new(value):
 
 
 # What torch leaves undefined is 0 here.
+torch_operator("aten.zeros.default", "aten.empty.memory_format")(_of_size(0))
+torch_operator("aten.ones.default")(_of_size(1))
 for name, value in (("zeros", 0), ("ones", 1), ("empty", 0)):
-    torch_operator(f"aten.{name}.default", f"aten.{name}.memory_format")(_of_size(value))
     torch_operator(f"aten.{name}_like.default", shape_only=True)(_like(value))
     torch_operator(f"aten.new_{name}.default", shape_only=True)(_new(value))
 torch_operator("aten.new_empty_strided.default", shape_only=True)(_new(0))

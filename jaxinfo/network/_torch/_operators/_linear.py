@@ -44,7 +44,8 @@ def addr(x, a, b, beta=1, alpha=1):
 
 
 def _scaled(x, factor):
-    return x if factor == 1 else factor * x
+    # A factor of 0 leaves a term out, whatever it holds.
+    return x if factor == 1 else 0 if factor == 0 else factor * x
 
 
 @torch_operator("aten.einsum.default")

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._table import torch_operator
+from ._reductions import axes_of
 
 
 def _wide(x):
@@ -62,7 +63,7 @@ torch_operator("aten.native_layer_norm.default", single=layer_norm)(layer_norm)
 
 @torch_operator("aten.native_group_norm.default")
 def group_norm(x, weight, bias, n, channels, space, groups, eps):
-    grouped = _wide(jnp.reshape(x, (x.shape[0], groups, -1)))
+    grouped = _wide(jnp.reshape(x, (n, groups, channels // groups * space)))
     mean = jnp.mean(grouped, -1, keepdims=True)
     scale = lax.rsqrt(jnp.var(grouped, -1, keepdims=True) + eps)
     y = jnp.reshape((grouped - mean) * scale, x.shape)
@@ -85,7 +86,7 @@ torch_operator("aten._fused_rms_norm.default", single=rms_norm)(rms_norm)
 
 @torch_operator("aten.linalg_vector_norm.default")
 def vector_norm(x, ord=2, dim=None, keepdim=False, dtype=None):
-    axes = tuple(range(x.ndim)) if dim is None else tuple(dim)
+    axes = axes_of(x, dim)
     size = jnp.abs(x if dtype is None else x.astype(dtype))
     if ord == math.inf:
         return jnp.max(size, axes, keepdims=keepdim)

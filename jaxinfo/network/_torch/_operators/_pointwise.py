@@ -76,36 +76,41 @@ for name, fn in _OF_NUMBERS.items():
 
 _OF_TWO = {
     "atan2": lambda x, y: jnp.arctan2(_float(x), _float(y)),
-    "bitwise_and": jnp.bitwise_and,
-    "bitwise_or": jnp.bitwise_or,
-    "bitwise_xor": jnp.bitwise_xor,
-    "bitwise_left_shift": jnp.left_shift,
-    "bitwise_right_shift": jnp.right_shift,
-    "copysign": lambda x, y: jnp.copysign(_float(x), y),
-    "eq": jnp.equal,
     "floor_divide": jnp.floor_divide,
     "fmax": jnp.fmax,
     "fmin": jnp.fmin,
-    "fmod": jnp.fmod,
-    "ge": jnp.greater_equal,
-    "gt": jnp.greater,
     "hypot": jnp.hypot,
-    "le": jnp.less_equal,
     "logaddexp": jnp.logaddexp,
     "logaddexp2": jnp.logaddexp2,
     "logical_and": jnp.logical_and,
     "logical_or": jnp.logical_or,
     "logical_xor": jnp.logical_xor,
-    "lt": jnp.less,
     "maximum": jnp.maximum,
     "minimum": jnp.minimum,
+}
+for name, fn in _OF_TWO.items():
+    torch_operator(f"aten.{name}.default", **pointwise)(fn)
+
+_OF_TWO_OR_A_NUMBER = {
+    "bitwise_and": jnp.bitwise_and,
+    "bitwise_left_shift": jnp.left_shift,
+    "bitwise_or": jnp.bitwise_or,
+    "bitwise_right_shift": jnp.right_shift,
+    "bitwise_xor": jnp.bitwise_xor,
+    "copysign": lambda x, y: jnp.copysign(_float(x), y),
+    "eq": jnp.equal,
+    "fmod": jnp.fmod,
+    "ge": jnp.greater_equal,
+    "gt": jnp.greater,
+    "le": jnp.less_equal,
+    "lt": jnp.less,
     "mul": jnp.multiply,
     "ne": jnp.not_equal,
     "remainder": jnp.remainder,
 }
-for name, fn in _OF_TWO.items():
-    overloads = ("default", "Tensor", "Scalar", "Tensor_Tensor", "Tensor_Scalar", "Scalar_Tensor")
-    torch_operator(*(f"aten.{name}.{overload}" for overload in overloads), **pointwise)(fn)
+for name, fn in _OF_TWO_OR_A_NUMBER.items():
+    second = "Tensor_Scalar" if name.endswith("shift") else "Scalar"
+    torch_operator(f"aten.{name}.Tensor", f"aten.{name}.{second}", **pointwise)(fn)
 
 
 @torch_operator("aten.add.Tensor", "aten.add.Scalar", **pointwise)

@@ -161,11 +161,10 @@ for dims in (1, 2, 3):
     torch_operator(f"aten.max_pool{dims}d_with_indices.default", pool=True)(
         _of(_max_pool_with_indices, dims)
     )
-    torch_operator(
-        f"aten._adaptive_avg_pool{dims}d.default",
-        f"aten.adaptive_avg_pool{dims}d.default",
-        pool=True,
-    )(_of(_adaptive_avg_pool, dims))
+    overloads = (f"_adaptive_avg_pool{dims}d", f"adaptive_avg_pool{dims}d")[dims == 1 :]
+    torch_operator(*(f"aten.{overload}.default" for overload in overloads), pool=True)(
+        _of(_adaptive_avg_pool, dims)
+    )
     torch_operator(f"aten.adaptive_max_pool{dims}d.values", pool=True)(
         _of(_adaptive_max_pool, dims)
     )

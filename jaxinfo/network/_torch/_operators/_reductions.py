@@ -8,28 +8,27 @@ from jax import lax
 from .._table import torch_operator
 
 
-def _axes(dim):
-    """torch's axes as JAX's: none given, or an empty list, means all."""
-    if dim is None or isinstance(dim, int):
-        return dim
-    return tuple(dim) or None
+def axes_of(x, dim):
+    """torch's axes as JAX's: none given, or an empty list, means all; a scalar has an axis 0."""
+    if dim is None or not x.ndim:
+        return None
+    return dim if isinstance(dim, int) else tuple(dim) or None
 
 
 _OVER_AXES = {
-    "all": jnp.all,
-    "amax": jnp.max,
-    "amin": jnp.min,
-    "any": jnp.any,
-    "count_nonzero": jnp.count_nonzero,
-    "mean": jnp.mean,
-    "prod": jnp.prod,
-    "sum": jnp.sum,
+    ("all.default", "all.dim", "all.dims"): jnp.all,
+    ("amax.default",): jnp.max,
+    ("amin.default",): jnp.min,
+    ("any.default", "any.dim", "any.dims"): jnp.any,
+    ("count_nonzero.default", "count_nonzero.dim_IntList"): jnp.count_nonzero,
+    ("mean.default", "mean.dim"): jnp.mean,
+    ("prod.default", "prod.dim_int"): jnp.prod,
+    ("sum.default", "sum.dim_IntList"): jnp.sum,
 }
-for name, fn in _OVER_AXES.items():
-    overloads = ("default", "dim", "dims", "dim_IntList", "dim_int")
-    torch_operator(*(f"aten.{name}.{overload}" for overload in overloads))(
+for names, fn in _OVER_AXES.items():
+    torch_operator(*(f"aten.{name}" for name in names))(
         lambda x, dim=None, keepdim=False, dtype=None, fn=fn: fn(
-            x if dtype is None else x.astype(dtype), axis=_axes(dim), keepdims=keepdim
+            x if dtype is None else x.astype(dtype), axis=axes_of(x, dim), keepdims=keepdim
         )
     )
 
@@ -62,18 +61,18 @@ torch_operator("aten.min.dim")(_at_extreme(jnp.argmin))
 
 @torch_operator("aten.argmax.default")
 def argmax(x, dim=None, keepdim=False):
-    return jnp.argmax(x, axis=dim, keepdims=keepdim)
+    return jnp.argmax(x, axis=axes_of(x, dim), keepdims=keepdim)
 
 
 @torch_operator("aten.argmin.default")
 def argmin(x, dim=None, keepdim=False):
-    return jnp.argmin(x, axis=dim, keepdims=keepdim)
+    return jnp.argmin(x, axis=axes_of(x, dim), keepdims=keepdim)
 
 
 @torch_operator("aten.var.correction")
 def var(x, dim=None, *, correction=1, keepdim=False):
     correction = 1 if correction is None else correction
-    return jnp.var(x, axis=_axes(dim), ddof=correction, keepdims=keepdim)
+    return jnp.var(x, axis=axes_of(x, dim), ddof=correction, keepdims=keepdim)
 
 
 @torch_operator("aten.var.dim")
@@ -83,7 +82,7 @@ def var_dim(x, dim, unbiased=True, keepdim=False):
 
 @torch_operator("aten.var_mean.correction")
 def var_mean(x, dim=None, *, correction=1, keepdim=False):
-    mean = jnp.mean(x, axis=_axes(dim), keepdims=keepdim)
+    mean = jnp.mean(x, axis=axes_of(x, dim), keepdims=keepdim)
     return var(x, dim, correction=correction, keepdim=keepdim), mean
 
 

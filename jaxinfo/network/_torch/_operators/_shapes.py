@@ -216,14 +216,6 @@ def unfold(x, dimension, size, step):
     return jnp.moveaxis(windows, dimension % x.ndim + 1, -1)
 
 
-@torch_operator("aten.as_strided.default", "aten.as_strided_copy.default")
-def as_strided(x, size, stride, storage_offset=None):
-    index = jnp.full((), storage_offset or 0)
-    for n, s in zip(size, stride, strict=True):
-        index = index[..., None] + jnp.arange(n) * s
-    return jnp.ravel(x)[index]
-
-
 @torch_operator("aten.pixel_shuffle.default")
 def pixel_shuffle(x, upscale_factor):
     r = upscale_factor
