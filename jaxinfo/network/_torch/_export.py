@@ -10,7 +10,7 @@ from typing import Any
 
 from ..._core import require
 from ._graph import Graph, Node, Ref, Spec
-from ._table import refuse_unknown
+from ._table import OPERATORS, refuse_unknown
 from ._tensors import numpy_dtype, to_numpy
 
 # Composite operators that are kept whole: one JAX function is shorter and faster than their parts.
@@ -105,6 +105,10 @@ def translate(program: Any, batch_axis: int | None) -> Exported:
     with _quiet(torch):
         _mark_blocks_without_gradient(torch, program.graph)
         program = program.run_decompositions(table)
+        # Of what is still unknown, torch may know how to take it apart too.
+        while further := torch._decomp.get_decompositions(_unknown(torch, program.graph) - set(table)):
+            table.update(further)
+            program = program.run_decompositions(table)
     signature = program.graph_signature
     if signature.buffers_to_mutate or getattr(signature, "user_inputs_to_mutate", None):
         raise NotImplementedError(
@@ -113,6 +117,18 @@ def translate(program: Any, batch_axis: int | None) -> Exported:
             "as one in evaluation mode and without a cache."
         )
     return Exported(program, _Translation(torch, program, batch_axis).graph())
+
+
+def _unknown(torch: Any, graph: Any) -> set[Any]:
+    """The operators of a graph that are not in the table."""
+    return {
+        node.target
+        for node in graph.nodes
+        if isinstance(node.target, torch._ops.OpOverload)
+        and str(node.target) not in OPERATORS
+        and str(node.target) not in _CHECKS
+        and str(node.target) not in _VALUES_ONLY
+    }
 
 
 def _mark_blocks_without_gradient(torch: Any, graph: Any) -> None:

@@ -183,6 +183,8 @@ def _node_values(torch: Any, exported: Exported, args: Any, kwargs: Any) -> dict
     class Recorder(torch.fx.Interpreter):
         def run_node(self, node: Any) -> Any:
             value = super().run_node(node)
+            if "empty" in str(node.target):
+                value.zero_()  # instead of whatever was in memory
             first = value[0] if isinstance(value, tuple) else value
             if isinstance(first, torch.Tensor) and node.op == "call_function":
                 found[node.name] = to_numpy(first)

@@ -280,6 +280,11 @@ def leaky_relu(x, negative_slope=0.01):
     return jnp.where(x > 0, x, negative_slope * x)
 
 
+@torch_operator("aten.rrelu_with_noise_functional.default")
+def rrelu(x, noise, lower=0.125, upper=1 / 3, training=False):
+    return leaky_relu(x, (lower + upper) / 2), noise  # in evaluation mode the slope is the mean
+
+
 @torch_operator("aten._prelu_kernel.default", **pointwise)
 def prelu(x, weight):
     return jnp.where(x > 0, x, weight * x)
