@@ -170,9 +170,9 @@ def _nnx_name(path: tuple[Any, ...]) -> str:
 
 
 def _verify(imported: FlaxImported, original: Any, args: tuple[Any, ...]) -> None:
-    for ours, theirs in zip(
-        jtu.tree_leaves(imported(*args)), jtu.tree_leaves(original(*args)), strict=True
-    ):
-        if not np.allclose(ours, theirs, rtol=1e-5, atol=1e-6, equal_nan=True):
-            worst = float(jnp.max(jnp.abs(ours - theirs)))
+    """Outputs as those of the Flax model, and a gradient that reaches what is trained."""
+    ours, theirs = (jtu.tree_leaves(model(*args)) for model in (imported, original))
+    for a, b in zip(ours, theirs, strict=True):
+        if not np.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True):
+            worst = float(jnp.max(jnp.abs(a - b)))
             raise ArithmeticError(f"The import differs from the Flax model by up to {worst:.2e}.")

@@ -12,6 +12,7 @@ import jax.tree_util as jtu
 import numpy as np
 import pytest
 from flax import nnx
+
 from jaxinfo.ei import ei_parts
 from jaxinfo.network import (
     ImportMismatch,

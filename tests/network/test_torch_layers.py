@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jaxinfo.network import from_torch
 
 torch = pytest.importorskip("torch")
@@ -12,13 +13,18 @@ import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
 
+GRID = torch.linspace(-1, 1, 12).reshape(1, 2, 3, 2)
+
+
 class Each(nn.Module):
     """All layers on one input, which comes from a parameter, so that gradients pass each layer."""
 
     def __init__(self, stem, layers):
         super().__init__()
         self.stem = stem
-        self.layers = nn.ModuleList([x if isinstance(x, nn.Module) else Function(x) for x in layers])
+        self.layers = nn.ModuleList(
+            [x if isinstance(x, nn.Module) else Function(x) for x in layers]
+        )
 
     def forward(self, x):
         x = self.stem(x)
@@ -85,7 +91,7 @@ def two_dimensional():
             nn.Upsample(size=(5, 3), mode="bicubic"),
             nn.Upsample(scale_factor=(0.5, 1.5), mode="nearest-exact"),
             lambda x: F.interpolate(x, size=(3, 4), mode="bilinear", antialias=True),
-            lambda x: F.grid_sample(x, torch.linspace(-1, 1, 12).reshape(1, 2, 3, 2).expand(2, -1, -1, -1)),
+            lambda x: F.grid_sample(x, GRID.expand(2, -1, -1, -1), align_corners=True),
             nn.Unfold(2, padding=1),
             nn.Dropout2d(),
             lambda x: F.fold(F.unfold(x, 2), (6, 7), 2),
@@ -112,7 +118,10 @@ def activations():
     names = """CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish
     PReLU ReLU ReLU6 RReLU SELU SiLU Sigmoid Softmin Softplus Softshrink Softsign Tanh Tanhshrink
     LogSoftmax""".split()
-    made = [getattr(nn, name)(**({"dim": -1} if "max" in name or "min" in name else {})) for name in names]
+    made = [
+        getattr(nn, name)(**({"dim": -1} if "max" in name or "min" in name else {}))
+        for name in names
+    ]
     return Each(nn.Linear(3, 4), [*made, nn.Threshold(0.1, 20.0)]), torch.randn(5, 3)
 
 
@@ -129,7 +138,9 @@ def functions():
             fn(lambda x: x.sort(-1, descending=True).values),
             fn(lambda x: x.topk(2, -1)),
             fn(lambda x: x.gather(1, torch.tensor([[0, 2], [1, 1]]))),
-            fn(lambda x: torch.zeros(2, 6).scatter_add(1, torch.tensor([[0, 2], [1, 1]]), x[:, :2])),
+            fn(
+                lambda x: torch.zeros(2, 6).scatter_add(1, torch.tensor([[0, 2], [1, 1]]), x[:, :2])
+            ),
             fn(lambda x: x[:, [0, 2]].index_add(1, torch.tensor([1]), x[:, 3:4])),
             fn(lambda x: torch.where(x > 0, x, x.exp())),
             fn(lambda x: x.masked_fill(x < 0, -1.0)),
@@ -142,6 +153,11 @@ def functions():
             fn(lambda x: torch.stack(x.chunk(3, dim=-1), dim=1).squeeze(0)),
             fn(lambda x: x.repeat_interleave(2, dim=1).repeat(1, 2)),
             fn(lambda x: x.long().float() + (x > 0).to(torch.float32)),
+            fn(
+                lambda x: (
+                    x.sum() * torch.stack([torch.tril_indices(3, 2), torch.triu_indices(2, 3)])
+                )
+            ),
             fn(lambda x: torch.tril(x[:, :, None] * x[:, None, :])),
             fn(lambda x: F.one_hot(x.argmax(-1), 6) * x),
             fn(lambda x: torch.cdist(x[None], x[None].flip(1))),

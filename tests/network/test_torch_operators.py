@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jaxinfo.network._torch._table import OPERATORS
 from jaxinfo.network._torch._tensors import numpy_dtype, to_numpy
 
@@ -54,7 +55,8 @@ nn.functional.conv1d nn.functional.conv2d nn.functional.conv_transpose2d nn.func
 nn.functional.silu nn.functional.elu nn.functional.leaky_relu nn.functional.softplus
 nn.functional.prelu nn.functional.embedding nn.functional.adaptive_avg_pool2d gather erf sigmoid
 nn.functional.relu nn.functional.logsigmoid nn.functional.pixel_unshuffle isfinite square trace
-count_nonzero prod argmin tanh rsqrt
+count_nonzero prod argmin tanh rsqrt linalg.inv_ex linalg.cholesky_ex linalg.solve_triangular
+linalg.det cdist
 """.split()
 
 # Results that torch leaves open, by operator and position: uninitialised memory, scratch space.

@@ -106,7 +106,9 @@ def translate(program: Any, batch_axis: int | None) -> Exported:
         _mark_blocks_without_gradient(torch, program.graph)
         program = program.run_decompositions(table)
         # Of what is still unknown, torch may know how to take it apart too.
-        while further := torch._decomp.get_decompositions(_unknown(torch, program.graph) - set(table)):
+        while further := torch._decomp.get_decompositions(
+            _unknown(torch, program.graph) - set(table)
+        ):
             table.update(further)
             program = program.run_decompositions(table)
     signature = program.graph_signature

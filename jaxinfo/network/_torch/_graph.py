@@ -134,8 +134,9 @@ def _apply(
     def aligned(ref: Ref) -> Any:
         # An operand without a batch, broadcast against one, loses its own axis of size one.
         value, spec = plain(ref), specs.get(ref.name)
-        is_full = spec is not None and len(spec.shape) == len(node.specs.shape)
-        return value[0] if is_full and spec.batch_axis is None else value
+        if isinstance(spec, Spec) and spec.batch_axis is None:
+            return value[0] if len(spec.shape) == len(node.specs.shape) else value
+        return value
 
     if drop and operator.pointwise and _is_aligned(node, operands):
         result = operator.fn(*substitute(node.args, aligned), **substitute(node.kwargs, aligned))

@@ -18,7 +18,7 @@ from ._named import path_name
 from ._tensors import to_array, to_torch
 
 M = TypeVar("M")
-Transform = Callable[[Array], Array]
+Transform = Callable[[Any], Any]
 Mapped = Mapping[str, str | tuple[str, Transform]]
 
 
@@ -107,23 +107,19 @@ def to_torch_state_dict(model: Any, mapping: Mapped | None = None) -> dict[str, 
 
 def _flatten(model: Any) -> tuple[list[tuple[str, Any]], Any, Callable[[Any], Any]]:
     """Named leaves, the tree they came from, and how to make the model from that tree."""
-
-    def as_it_is(tree: Any) -> Any:
-        return tree
-
-    rebuild = as_it_is
     if isinstance(model, nnx.Module):
         definition, random, model = nnx.split(model, nnx.RngState, ...)
 
-        def rebuild(state: Any) -> Any:
-            return nnx.merge(definition, random, state)
+        def rebuild(tree: Any) -> Any:
+            return nnx.merge(definition, random, tree)
+
+    else:
+
+        def rebuild(tree: Any) -> Any:
+            return tree
 
     leaves, treedef = jtu.tree_flatten_with_path(model)
-    return (
-        [(path_name(path).removesuffix(".value"), leaf) for path, leaf in leaves],
-        treedef,
-        rebuild,
-    )
+    return [(path_name(path).removesuffix(".value"), leaf) for path, leaf in leaves], treedef, rebuild
 
 
 def _is_parameter(leaf: Any) -> bool:

@@ -3,6 +3,8 @@
 Each output position is a weighted sum of a few input positions; both are known from the sizes.
 """
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -76,7 +78,7 @@ def _apply(x, axis, taps, weights):
         else jnp.take(x, tap, axis=axis)
         for tap, weight in zip(taps.T, weights.T, strict=True)
     )
-    return sum(parts)
+    return functools.reduce(jnp.add, parts)
 
 
 def _upsample(table, n):

@@ -51,19 +51,17 @@ def _lowest(dtype):
 
 
 def _max_pool(x, n, kernel_size, stride=(), padding=0, dilation=1, ceil_mode=False):
-    kernel, stride, dilation, sides, _ = _windows(
+    kernel, strides, spread, sides, _ = _windows(
         x, n, kernel_size, stride, padding, dilation, ceil_mode
     )
-    if any(d != 1 for d in dilation):  # a dilated window has no gradient in JAX
-        return _max_pool_with_indices(
-            x, n, kernel_size, stride, [s[0] for s in sides], dilation, ceil_mode
-        )[0]
+    if any(d != 1 for d in spread):  # a dilated window has no gradient in JAX
+        return _max_pool_with_indices(x, n, kernel_size, stride, padding, dilation, ceil_mode)[0]
     return lax.reduce_window(
         x,
         _lowest(x.dtype),
         lax.max,
         _lead(x, n, kernel, 1),
-        _lead(x, n, stride, 1),
+        _lead(x, n, strides, 1),
         _lead(x, n, sides, (0, 0)),
     )
 

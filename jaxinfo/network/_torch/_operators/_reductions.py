@@ -61,12 +61,12 @@ torch_operator("aten.min.dim")(_at_extreme(jnp.argmin))
 
 @torch_operator("aten.argmax.default")
 def argmax(x, dim=None, keepdim=False):
-    return jnp.argmax(x, axis=axes_of(x, dim), keepdims=keepdim)
+    return jnp.argmax(x, axis=dim if x.ndim else None, keepdims=keepdim)
 
 
 @torch_operator("aten.argmin.default")
 def argmin(x, dim=None, keepdim=False):
-    return jnp.argmin(x, axis=axes_of(x, dim), keepdims=keepdim)
+    return jnp.argmin(x, axis=dim if x.ndim else None, keepdims=keepdim)
 
 
 @torch_operator("aten.var.correction")

@@ -169,11 +169,11 @@ def constant_pad(x, pad, value=0.0):
 def _pad_mode(mode):
     def pad_mode(x, padding):
         widths = list(reversed(list(zip(padding[::2], padding[1::2], strict=True))))
-        crop = [(max(-low, 0), max(-high, 0)) for low, high in widths]
-        widths = [(0, 0)] * (x.ndim - len(widths)) + [(max(a, 0), max(b, 0)) for a, b in widths]
-        for axis, (low, high) in enumerate(crop, start=x.ndim - len(crop)):
-            x = lax.slice_in_dim(x, low, x.shape[axis] - high, axis=axis)
-        return jnp.pad(x, widths, mode=mode)
+        grow = [(0, 0)] * (x.ndim - len(widths)) + [(max(a, 0), max(b, 0)) for a, b in widths]
+        x = jnp.pad(x, grow, mode=mode)
+        for axis, (low, high) in enumerate(widths, start=x.ndim - len(widths)):
+            x = lax.slice_in_dim(x, max(-low, 0), x.shape[axis] - max(-high, 0), axis=axis)
+        return x
 
     return pad_mode
 
