@@ -16,7 +16,7 @@ def xlog2x(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def safe_divide(
-    x: Float[Array, "*shape"], y: Float[Array, "*shape"], *, at_zero: float = 0.0
+    x: Float[Array, "*shape"], y: Float[Array, "*#shape"], *, at_zero: float = 0.0
 ) -> Float[Array, "*shape"]:
     """`x / y`, and `at_zero` (with zero gradient) where `y` is 0."""
     nonzero = y != 0

@@ -22,16 +22,17 @@ def pack_fields(fields: Int[Array, "n d"], bits: int) -> UInt32[Array, "n words"
     per_word = 32 // bits
     n, d = fields.shape
     padded = jnp.pad(fields.astype(jnp.uint32), ((0, 0), (0, -d % per_word)))
+    by_word = padded.reshape(n, -(-d // per_word), per_word)
     shifts = jnp.arange(per_word, dtype=jnp.uint32) * jnp.uint32(bits)
     # The fields of a word occupy disjoint bits, so their sum is their union.
-    return jnp.sum(padded.reshape(n, -1, per_word) << shifts, axis=-1, dtype=jnp.uint32)
+    return jnp.sum(by_word << shifts, axis=-1, dtype=jnp.uint32)
 
 
 def unpack_fields(words: UInt32[Array, "n words"], bits: int, d: int) -> UInt32[Array, "n d"]:
     """The inverse of `pack_fields`."""
     shifts = jnp.arange(32 // bits, dtype=jnp.uint32) * jnp.uint32(bits)
     fields = (words[:, :, None] >> shifts) & jnp.uint32((1 << bits) - 1)
-    return fields.reshape(words.shape[0], -1)[:, :d]
+    return fields.reshape(words.shape[0], words.shape[1] * (32 // bits))[:, :d]
 
 
 def group_rows(

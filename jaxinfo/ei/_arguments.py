@@ -8,22 +8,20 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
 from .._core import checked
-from ..info import AbstractEstimator, Binning, PlugIn
+from ..info import Binning
 from ..network import Channel, Topology
 from ..network._channel import valid_range
-from ._intervention import BLOCK, Setting
+from ._intervention import Setting
+from ._method import AbstractMethod
 from ._sampling import Sampling
 
 Range = tuple[Any, Any]
 OutRange = Range | Literal["dynamic"] | None
 OutBins = int | Literal["dynamic"]
 ActivationLike = str | Callable[[Array], Array] | None
-
-_BATCH_BYTES = 32 * 2**20  # of one batch of inputs and outputs, where no batch size is given
-_MIN_BATCH, _MAX_BATCH = 4 * BLOCK, 16 * BLOCK  # where a row of bin numbers stays in a CPU's cache
 
 
 def channel_of(
@@ -114,13 +112,13 @@ def _bins_of_width(width: Array, lower: Any, upper: Any, extend: bool) -> tuple[
     return bins, jnp.asarray(lower) + bins * width if extend else upper
 
 
-def sampling_from(
-    method: Sampling | None,
+def method_from(
+    method: AbstractMethod | None,
     samples: int | None,
     batch_size: int | None,
     threshold: float = 0.05,
     extrapolate: bool = False,
-) -> Sampling:
+) -> AbstractMethod:
     """The route to the joint table: `method`, or the documented arguments in its place."""
     if method is None:
         return Sampling(samples, threshold, extrapolate, batch_size)
@@ -132,26 +130,6 @@ def sampling_from(
     return method
 
 
-def estimator_or_default(estimator: AbstractEstimator | None) -> AbstractEstimator:
-    """The estimator of pairwise mutual information where none is given."""
-    return PlugIn() if estimator is None else estimator
-
-
-def require_key(key: PRNGKeyArray | None) -> PRNGKeyArray:
-    """Return the key, or say that sampling needs one."""
-    if key is None:
-        raise ValueError("Sampling needs `key=`, such as `key=jax.random.key(0)`; got None.")
-    return key
-
-
-def batch_blocks(channel: Channel, batch_size: int | None) -> int:
-    """How many blocks of samples to hold at once."""
-    if batch_size is None:
-        row = 4 * (channel.n_in + channel.n_out)
-        batch_size = min(max(_BATCH_BYTES // row, _MIN_BATCH), _MAX_BATCH)
-    return max(1, batch_size // BLOCK)
-
-
 def warn_outside(name: str, outside: Float[Array, ""]) -> None:
     """Say so if more than 1% of the samples fell outside the output range and were left out."""
     if not isinstance(outside, jax.core.Tracer) and float(outside) > 0.01:
@@ -159,17 +137,5 @@ def warn_outside(name: str, outside: Float[Array, ""]) -> None:
             f"{float(outside):.1%} of the samples of {name!r} fell outside the output range "
             f"(the worst neuron) and were left out of the joint. Widen `out_range`, or pass "
             "`out_range='dynamic'` to take it from the data.",
-            stacklevel=3,
-        )
-
-
-def warn_unconverged(name: str, converged: Bool[Array, ""], sampling: Sampling) -> None:
-    """Say so if doubling ended at the limit before the answer had settled."""
-    if not isinstance(converged, jax.core.Tracer) and not bool(converged):
-        warnings.warn(
-            f"The answer for {name!r} still changed by more than the threshold "
-            f"{sampling.threshold} when the limit of {sampling.most_samples} samples was reached. "
-            "Raise it with `method=Sampling(max_samples=...)`, use fewer bins, or use "
-            "`extrapolate=True`.",
             stacklevel=3,
         )

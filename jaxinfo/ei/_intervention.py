@@ -26,7 +26,7 @@ class Setting(eqx.Module):
     in_binning: Binning
     out_binning: Binning
 
-    def inputs(self, key: PRNGKeyArray, block: Int[Array, ""]) -> Float[Array, "{BLOCK} n_in"]:
+    def inputs(self, key: PRNGKeyArray, block: Int[Array, ""]) -> Float[Array, "block n_in"]:
         """One block of inputs drawn uniformly over the input range."""
         lower, upper = self.in_binning.lower, self.in_binning.upper
         unit = jr.uniform(jr.fold_in(key, block), (BLOCK, self.channel.n_in), lower.dtype)

@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from .._core import one_of
 from ..network import Topology
-from ._arguments import Range, estimator_or_default, warn_outside
+from ._arguments import Range, warn_outside
 from ._estimate import Estimate
-from ._parts import measure_parts, noise_setting
+from ._intervention import Setting
+from ._method import AbstractMethod, PairsResult
+from ._parts import noise_setting
 from ._sampling import Sampling
-from ._sensitivity import measure_sensitivity, sensitivity_setting
-from ._vector import measure_vector, whole
+from ._sensitivity import sensitivity_setting
+from ._vector import whole
 
 QUANTITIES = ("ei", "ei_parts", "sensitivity")
-_GROUPS = 10  # of samples, whose scatter gives the standard error
 
 
 def measure(
@@ -24,8 +25,8 @@ def measure(
     *,
     layers: Sequence[Any] | None = None,
     quantities: Sequence[str] = QUANTITIES,
-    key: PRNGKeyArray,
-    method: Sampling | None = None,
+    key: PRNGKeyArray | None = None,
+    method: AbstractMethod | None = None,
     in_range: Range | None = None,
     in_bins: int = 64,
     out_range: Any = None,
@@ -51,7 +52,7 @@ def measure(
     >>> sorted(found["layers.0"])
     ['ei_parts']
     """
-    sampling = Sampling(samples=100_000) if method is None else method
+    method = Sampling(samples=100_000) if method is None else method
     for quantity in quantities:
         one_of("quantities", quantity, QUANTITIES)
     found: dict[str, dict[str, Estimate]] = {}
@@ -61,46 +62,35 @@ def measure(
         found[name] = {}
         for quantity in quantities:
             setting_of = sensitivity_setting if quantity == "sensitivity" else noise_setting
-            setting = setting_of(channel, sampling, key, in_range, in_bins, out_range, out_bins)
-            estimate = _ESTIMATES[quantity](setting, key, sampling)
+            setting = setting_of(channel, method, key, in_range, in_bins, out_range, out_bins)
+            estimate = _ESTIMATES[quantity](setting, key, method)
             warn_outside(name, estimate.outside)
             found[name][quantity] = estimate
     return found
 
 
-def _parts(setting: Any, key: PRNGKeyArray, sampling: Sampling) -> Estimate:
-    groups = _GROUPS if sampling.samples is not None and not sampling.extrapolate else 0
-    result = measure_parts(setting, key, sampling, estimator_or_default(None), groups)
+def _pairs(result: PairsResult) -> Estimate:
     return Estimate(
         jnp.sum(result.matrix),
-        _standard_error(result.group_sums),
-        jnp.where(sampling.extrapolate, 0.0, result.bias),
+        result.standard_error,
+        result.bias,
         result.samples,
         result.outside,
     )
 
 
-def _sensitivity(setting: Any, key: PRNGKeyArray, sampling: Sampling) -> Estimate:
-    result = measure_sensitivity(setting, key, sampling, estimator_or_default(None), _GROUPS)
-    return Estimate(
-        jnp.sum(result.matrix),
-        _standard_error(result.group_sums),
-        result.bias,
-        jnp.asarray(sampling.most_samples),
-        result.outside,
-    )
+def _parts(setting: Setting, key: PRNGKeyArray | None, method: AbstractMethod) -> Estimate:
+    return _pairs(method.parts(setting, key, None, with_error=True))
 
 
-def _vector(setting: Any, key: PRNGKeyArray, sampling: Sampling) -> Estimate:
-    result = measure_vector(setting, key, sampling, (whole(setting.channel),))
+def _sensitivity(setting: Setting, key: PRNGKeyArray | None, method: AbstractMethod) -> Estimate:
+    return _pairs(method.sensitivity(setting, key, None, with_error=True))
+
+
+def _vector(setting: Setting, key: PRNGKeyArray | None, method: AbstractMethod) -> Estimate:
+    result = method.vector(setting, key, (whole(setting.channel),))
     unknown = jnp.array(jnp.nan)
     return Estimate(result.values[0], unknown, unknown, result.samples, result.outside)
 
 
 _ESTIMATES = {"ei": _vector, "ei_parts": _parts, "sensitivity": _sensitivity}
-
-
-def _standard_error(group_values: Float[Array, " groups"]) -> Float[Array, ""]:
-    """That of the mean of equal groups; NaN where there are none."""
-    n = group_values.shape[0]
-    return jnp.std(group_values, ddof=1) / n**0.5 if n > 1 else jnp.array(jnp.nan)

@@ -1,12 +1,26 @@
 """The sampled route: draw, push through the channel, bin, count."""
 
+import warnings
+from typing import TypeVar
+
 import equinox as eqx
+import jax
+from jaxtyping import Array, Float, PRNGKeyArray
 
-FIRST_STAGE = 10_000  # samples before the first decision whether to double
-EXTRAPOLATED_SAMPLES = 160_000  # where `extrapolate` is given no number
+from ..info import AbstractEstimator, PlugIn
+from ._draws import AbstractSampling
+from ._intervention import Bounds, Setting
+from ._method import Group, PairsResult, VectorResult
+from ._sampled_parts import measure_parts, observed_range
+from ._sampled_sensitivity import measure_sensitivity, observed_alone
+from ._sampled_vector import measure_vector
+
+_GROUPS = 10  # of samples, whose scatter gives the standard error
+
+Result = TypeVar("Result", PairsResult, VectorResult)
 
 
-class Sampling(eqx.Module):
+class Sampling(AbstractSampling):
     """Measure by counting samples in hard bins.
 
     **Arguments:**
@@ -32,22 +46,66 @@ class Sampling(eqx.Module):
     batch_size: int | None = eqx.field(static=True, default=None)
     max_samples: int = eqx.field(static=True, default=1_280_000)
 
-    def __check_init__(self):
-        for name in ("samples", "batch_size", "max_samples", "threshold"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"`{name}` must be positive; got {value}.")
-        if self.samples is not None and self.samples > 2**31 - 1:
-            raise ValueError(f"`samples` must fit in 31 bits, as counts do; got {self.samples}.")
+    def parts(
+        self,
+        setting: Setting,
+        key: PRNGKeyArray | None,
+        estimator: AbstractEstimator | None,
+        *,
+        with_error: bool = False,
+    ) -> PairsResult:
+        """Every pair; the standard error needs a fixed number of samples, not extrapolated."""
+        groups = _GROUPS if with_error and self.samples and not self.extrapolate else 0
+        result = measure_parts(setting, _required(key), self, estimator or PlugIn(), groups)
+        return self._warned(setting, result)
 
-    @property
-    def fixed_samples(self) -> int | None:
-        """The number of samples, or `None` if the answer decides it."""
-        if self.samples is None and self.extrapolate:
-            return EXTRAPOLATED_SAMPLES
-        return self.samples
+    def sensitivity(
+        self,
+        setting: Setting,
+        key: PRNGKeyArray | None,
+        estimator: AbstractEstimator | None,
+        *,
+        with_error: bool = False,
+    ) -> PairsResult:
+        """Every pair, from as many samples for each input."""
+        groups = _GROUPS if with_error else 0
+        return measure_sensitivity(setting, _required(key), self, estimator or PlugIn(), groups)
 
-    @property
-    def most_samples(self) -> int:
-        """The number of samples that may be drawn."""
-        return self.fixed_samples or max(self.max_samples, FIRST_STAGE)
+    def vector(
+        self, setting: Setting, key: PRNGKeyArray | None, groups: tuple[Group, ...]
+    ) -> VectorResult:
+        """Each group, by counting distinct vectors of bin numbers."""
+        if self.extrapolate:
+            raise ValueError(
+                "`extrapolate` cancels a bias in 1/N, which vector EI does not have while most "
+                "states are seen once; give `samples` or `threshold` instead."
+            )
+        return self._warned(setting, measure_vector(setting, _required(key), self, groups))
+
+    def noise_range(self, setting: Setting, key: PRNGKeyArray | None) -> Bounds:
+        """The extremes of the samples."""
+        return observed_range(setting, _required(key), self)
+
+    def silent_range(
+        self, setting: Setting, key: PRNGKeyArray | None
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The extremes of the samples of all inputs."""
+        return observed_alone(setting, _required(key), self)
+
+    def _warned(self, setting: Setting, result: Result) -> Result:
+        """Say so if doubling ended at the limit before the answer had settled."""
+        if not isinstance(result.converged, jax.core.Tracer) and not bool(result.converged):
+            warnings.warn(
+                f"The answer for {setting.channel.name!r} still changed by more than the threshold "
+                f"{self.threshold} when the limit of {self.most_samples} samples was reached. "
+                "Raise it with `method=Sampling(max_samples=...)`, use fewer bins, or use "
+                "`extrapolate=True`.",
+                stacklevel=4,
+            )
+        return result
+
+
+def _required(key: PRNGKeyArray | None) -> PRNGKeyArray:
+    if key is None:
+        raise ValueError("Sampling needs `key=`, such as `key=jax.random.key(0)`; got None.")
+    return key

@@ -2,28 +2,23 @@
 
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..info import AbstractEstimator, PairHistogram
+from ..info import AbstractEstimator
 from ..network import Channel, Topology
 from ._arguments import (
     ActivationLike,
     OutBins,
     OutRange,
     Range,
-    batch_blocks,
     channel_of,
-    estimator_or_default,
-    require_key,
-    sampling_from,
+    method_from,
     setting_of,
     warn_outside,
 )
-from ._intervention import Bounds, Setting, fold_batches, no_bounds, widen
-from ._sampling import Sampling
+from ._intervention import Setting
+from ._method import AbstractMethod
 
 
 def sensitivity(
@@ -39,7 +34,7 @@ def sensitivity(
     out_range: OutRange = None,
     out_bins: OutBins = 64,
     activation: ActivationLike = None,
-    method: Sampling | None = None,
+    method: AbstractMethod | None = None,
     estimator: AbstractEstimator | None = None,
 ) -> Float[Array, ""]:
     r"""Sensitivity of a layer, in **bits**: information through each connection on its own.
@@ -94,7 +89,7 @@ def sensitivity_matrix(
     out_range: OutRange = None,
     out_bins: OutBins = 64,
     activation: ActivationLike = None,
-    method: Sampling | None = None,
+    method: AbstractMethod | None = None,
     estimator: AbstractEstimator | None = None,
 ) -> Float[Array, "n_in n_out"]:
     r"""Sensitivity of each pair of neurons, $I(t_A; t_B) \mid do(A = H^{\max})$, in **bits**.
@@ -111,19 +106,17 @@ def sensitivity_matrix(
     """
     if method is None and samples is None:
         samples = 500
-    sampling = sampling_from(method, samples, batch_size)
+    method = method_from(method, samples, batch_size)
     channel = channel_of(layer, topology, in_layer, activation)
-    setting = sensitivity_setting(channel, sampling, key, in_range, in_bins, out_range, out_bins)
-    result = measure_sensitivity(
-        setting, require_key(key), sampling, estimator_or_default(estimator)
-    )
+    setting = sensitivity_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
+    result = method.sensitivity(setting, key, estimator)
     warn_outside(channel.name, result.outside)
     return result.matrix
 
 
 def sensitivity_setting(
     channel: Channel,
-    sampling: Sampling,
+    method: AbstractMethod,
     key: PRNGKeyArray | None,
     in_range: Range | None,
     in_bins: int,
@@ -133,86 +126,6 @@ def sensitivity_setting(
     """The setting of the documented arguments, with ranges observed one input at a time."""
 
     def observed(setting: Setting) -> tuple[Array, Array]:
-        return _observed_range(setting, require_key(key), sampling)
+        return method.silent_range(setting, key)
 
     return setting_of(channel, in_range, in_bins, out_range, out_bins, observed, extend=False)
-
-
-class SensitivityResult(eqx.Module):
-    """What one pass over the samples of every input says of all pairs."""
-
-    matrix: Float[Array, "n_in n_out"]
-    group_sums: Float[Array, " groups"]
-    bias: Float[Array, ""]
-    outside: Float[Array, ""]
-
-
-@eqx.filter_jit
-def measure_sensitivity(
-    setting: Setting,
-    key: PRNGKeyArray,
-    sampling: Sampling,
-    estimator: AbstractEstimator,
-    groups: int = 0,
-) -> SensitivityResult:
-    """Estimate every pair, an input neuron at a time.
-
-    With `groups`, the samples are also estimated group by group, for the scatter.
-    """
-    in_bins, out_bins = setting.in_binning.bins, setting.out_binning.bins
-    none = PairHistogram.zeros(1, setting.channel.n_out, in_bins, out_bins)
-    n = sampling.most_samples
-
-    def one_input(a: Array) -> SensitivityResult:
-        def step(histogram: PairHistogram, x: Array, valid: Array) -> PairHistogram:
-            i = jnp.where(valid, setting.in_binning.index(x[:, a]), -1)
-            j = setting.out_binning.index(setting.outputs(_alone(x, a)))
-            samples = jnp.sum(valid, dtype=jnp.int32)
-            return histogram.update(i[:, None], j, samples=samples)
-
-        def count(start: int | Array, stop: int | Array) -> PairHistogram:
-            blocks = batch_blocks(setting.channel, sampling.batch_size or n)
-            return fold_batches(setting, key, start, stop, blocks, step, none)
-
-        histogram = count(0, n)
-        size = n // max(groups, 1)
-        starts = jnp.arange(groups) * size
-        sums = jax.lax.map(
-            lambda start: jnp.sum(estimator(count(start, start + size).counts)), starts
-        )
-        return SensitivityResult(
-            estimator(histogram.counts)[0],
-            sums,
-            jnp.sum(estimator.bias(histogram.counts)),
-            jnp.max(histogram.outside) / histogram.samples,
-        )
-
-    each = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
-    return SensitivityResult(
-        each.matrix,
-        jnp.sum(each.group_sums, axis=0),
-        jnp.sum(each.bias),
-        jnp.max(each.outside),
-    )
-
-
-@eqx.filter_jit
-def _observed_range(
-    setting: Setting, key: PRNGKeyArray, sampling: Sampling
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    n = sampling.most_samples
-    blocks = batch_blocks(setting.channel, sampling.batch_size or n)
-
-    def one_input(a: Array) -> Bounds:
-        def step(bounds: Bounds, x: Array, valid: Array) -> Bounds:
-            return widen(setting, bounds, _alone(x, a), valid)
-
-        return fold_batches(setting, key, 0, n, blocks, step, no_bounds(setting))
-
-    lower, upper = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
-    return jnp.min(lower), jnp.max(upper)
-
-
-def _alone(x: Float[Array, "n n_in"], a: Array) -> Float[Array, "n n_in"]:
-    """The samples with every input but `a` silent."""
-    return jnp.where(jnp.arange(x.shape[1]) == a, x, 0)

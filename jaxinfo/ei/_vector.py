@@ -3,30 +3,23 @@
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..info import AbstractEstimator, JointHistogram
+from ..info import AbstractEstimator
 from ..network import Channel, Topology
 from ._arguments import (
     ActivationLike,
     OutBins,
     OutRange,
     Range,
-    batch_blocks,
     channel_of,
-    require_key,
-    sampling_from,
+    method_from,
     warn_outside,
-    warn_unconverged,
 )
-from ._intervention import BLOCK, Setting
+from ._intervention import Setting
+from ._method import AbstractMethod, Group
 from ._parts import measured_parts, noise_setting
-from ._sampling import FIRST_STAGE, Sampling
-
-Group = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def ei(
@@ -43,7 +36,7 @@ def ei(
     out_range: OutRange = None,
     out_bins: OutBins = 64,
     activation: ActivationLike = None,
-    method: Sampling | None = None,
+    method: AbstractMethod | None = None,
 ) -> Float[Array, ""]:
     r"""Effective information of a layer as a whole, in **bits**.
 
@@ -69,10 +62,10 @@ def ei(
     >>> f"{bits:.2f}"
     '4.00'
     """
-    sampling = sampling_from(method, samples, batch_size, threshold)
+    method = method_from(method, samples, batch_size, threshold)
     channel = channel_of(layer, topology, in_layer, activation)
-    setting = noise_setting(channel, sampling, key, in_range, in_bins, out_range, out_bins)
-    return _measured(setting, key, sampling, (whole(channel),)).values[0]
+    setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
+    return _measured(setting, key, method, (whole(channel),))[0]
 
 
 def eis_between_groups(
@@ -90,7 +83,7 @@ def eis_between_groups(
     out_range: OutRange = None,
     out_bins: OutBins = 64,
     activation: ActivationLike = None,
-    method: Sampling | None = None,
+    method: AbstractMethod | None = None,
 ) -> Float[Array, " groups"]:
     """Vector EI between groups of neurons, in **bits**, all from the same samples.
 
@@ -109,11 +102,11 @@ def eis_between_groups(
     >>> eis_between_groups(wire, None, groups, key=key, samples=9000, in_bins=4, out_bins=4).round(1)
     Array([2., 0., 2.], dtype=float32)
     """
-    sampling = sampling_from(method, samples, batch_size, threshold)
+    method = method_from(method, samples, batch_size, threshold)
     channel = channel_of(layer, topology, in_layer, activation)
     checked_groups = tuple(_valid_group(group, channel) for group in groups)
-    setting = noise_setting(channel, sampling, key, in_range, in_bins, out_range, out_bins)
-    return _measured(setting, key, sampling, checked_groups).values
+    setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
+    return _measured(setting, key, method, checked_groups)
 
 
 def vector_and_pairwise_ei(
@@ -130,7 +123,7 @@ def vector_and_pairwise_ei(
     out_range: OutRange = None,
     out_bins: OutBins = 64,
     activation: ActivationLike = None,
-    method: Sampling | None = None,
+    method: AbstractMethod | None = None,
     estimator: AbstractEstimator | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """`(ei, ei_parts)` of a layer from the same samples, in **bits**.
@@ -146,11 +139,11 @@ def vector_and_pairwise_ei(
     >>> [f"{bits:.2f}" for bits in both]
     ['4.00', '4.00']
     """
-    sampling = sampling_from(method, samples, batch_size, threshold)
+    method = method_from(method, samples, batch_size, threshold)
     channel = channel_of(layer, topology, in_layer, activation)
-    setting = noise_setting(channel, sampling, key, in_range, in_bins, out_range, out_bins)
-    vector = _measured(setting, key, sampling, (whole(channel),)).values[0]
-    return vector, jnp.sum(measured_parts(setting, key, sampling, estimator).matrix)
+    setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
+    vector = _measured(setting, key, method, (whole(channel),))[0]
+    return vector, jnp.sum(measured_parts(setting, key, method, estimator))
 
 
 def whole(channel: Channel) -> Group:
@@ -175,103 +168,11 @@ def _valid_group(group: tuple[Sequence[int], Sequence[int]], channel: Channel) -
 
 
 def _measured(
-    setting: Setting, key: PRNGKeyArray | None, sampling: Sampling, groups: tuple[Group, ...]
-) -> "VectorResult":
-    if sampling.extrapolate:
-        raise ValueError(
-            "`extrapolate` cancels a bias in 1/N, which vector EI does not have while most states "
-            "are seen once; give `samples` or `threshold` instead."
-        )
-    result = measure_vector(setting, require_key(key), sampling, groups)
-    warn_outside(setting.channel.name, result.outside)
-    warn_unconverged(setting.channel.name, result.converged, sampling)
-    return result
-
-
-class VectorResult(eqx.Module):
-    """Mutual information of each group, and what it is worth."""
-
-    values: Float[Array, " groups"]
-    samples: Int[Array, ""]
-    outside: Float[Array, ""]
-    converged: Bool[Array, ""]
-
-
-@eqx.filter_jit
-def measure_vector(
-    setting: Setting, key: PRNGKeyArray, sampling: Sampling, groups: tuple[Group, ...]
-) -> VectorResult:
-    """Vector EI of each group, from samples that are binned and packed batch by batch."""
-    n = sampling.most_samples
-    histograms = _joint_histograms(setting, key, n, sampling, groups)
-
-    def values(stop: int | Array) -> Array:
-        kept = jnp.arange(histograms[0].inside.shape[0]) < stop
-        return jnp.stack(
-            [
-                eqx.tree_at(lambda h: h.inside, h, h.inside & kept).mutual_information()
-                for h in histograms
-            ]
-        )
-
-    stop, converged = jnp.asarray(n, jnp.int32), jnp.array(True)
-    if sampling.fixed_samples is None:
-
-        def unfinished(state: tuple[Array, Array, Array]) -> Array:
-            stop, _, done = state
-            return ~done & (2 * stop <= n)
-
-        def double(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            stop, before, _ = state
-            now = values(2 * stop)
-            return 2 * stop, now, jnp.all(jnp.abs(now - before) < sampling.threshold)
-
-        first = jnp.asarray(FIRST_STAGE, jnp.int32)
-        stop, result, converged = jax.lax.while_loop(
-            unfinished, double, (first, values(first), jnp.array(False))
-        )
-    else:
-        result = values(n)
-    outside = jnp.max(jnp.stack([h.outside / n for h in histograms]))
-    return VectorResult(result, stop, outside, converged)
-
-
-def _joint_histograms(
     setting: Setting,
-    key: PRNGKeyArray,
-    n: int,
-    sampling: Sampling,
+    key: PRNGKeyArray | None,
+    method: AbstractMethod,
     groups: tuple[Group, ...],
-) -> list[JointHistogram]:
-    """For each group, the samples packed into rows of words."""
-    in_bins, out_bins = setting.in_binning.bins, setting.out_binning.bins
-    blocks = min(batch_blocks(setting.channel, sampling.batch_size), -(-n // BLOCK))
-
-    def pack(batch: Array) -> list[JointHistogram]:
-        numbers = batch * blocks + jnp.arange(blocks, dtype=jnp.int32)
-        x = jax.vmap(lambda b: setting.inputs(key, b))(numbers).reshape(blocks * BLOCK, -1)
-        valid = batch * blocks * BLOCK + jnp.arange(blocks * BLOCK) < n
-        i = jnp.where(valid[:, None], setting.in_binning.index(x), -1)
-        j = setting.out_binning.index(setting.outputs(x))
-        samples = jnp.sum(valid, dtype=jnp.int32)
-        return [
-            JointHistogram.of(
-                i[:, jnp.array(inputs)],
-                j[:, jnp.array(outputs)],
-                in_bins,
-                out_bins,
-                samples=samples,
-            )
-            for inputs, outputs in groups
-        ]
-
-    batches = jax.lax.map(pack, jnp.arange(-(-n // (blocks * BLOCK)), dtype=jnp.int32))
-    return [
-        JointHistogram(
-            h.x.reshape(-1, h.x.shape[-1]),
-            h.y.reshape(-1, h.y.shape[-1]),
-            h.inside.reshape(-1),
-            jnp.sum(h.samples),
-        )
-        for h in batches
-    ]
+) -> Float[Array, " groups"]:
+    result = method.vector(setting, key, groups)
+    warn_outside(setting.channel.name, result.outside)
+    return result.values

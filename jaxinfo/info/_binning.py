@@ -5,7 +5,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Real
 
 from .._core import checked, one_of
 
@@ -41,8 +41,8 @@ class Binning(eqx.Module):
     def __init__(
         self,
         bins: int,
-        lower: float | Float[Array, "*#neurons"],
-        upper: float | Float[Array, "*#neurons"],
+        lower: Real[ArrayLike, "*#neurons"],
+        upper: Real[ArrayLike, "*#neurons"],
         *,
         out_of_range: Literal["drop", "clip"] = "drop",
     ):

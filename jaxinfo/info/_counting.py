@@ -13,7 +13,7 @@ _CHUNK = 8192  # rows per one-hot product: bounds the one-hot matrices, fills th
 
 def count_pairs(
     x: Int[Array, "n n_in"], y: Int[Array, "n n_out"], in_bins: int, out_bins: int
-) -> Int[Array, "n_in n_out {in_bins} {out_bins}"]:
+) -> Int[Array, "n_in n_out in_bins out_bins"]:
     """How often bin `i` of column `a` of `x` meets bin `j` of column `b` of `y`.
 
     A number that is not a bin (negative, or `bins` and above) meets nothing. Exact in int32.

@@ -49,8 +49,8 @@ def mutual_information(table: Num[Array, "*batch rows columns"]) -> Float[Array,
     p = _normalised(table, axis=(-2, -1))
     rows, columns = jnp.sum(p, axis=-1, keepdims=True), jnp.sum(p, axis=-2, keepdims=True)
     # The ratio keeps digits that a difference of three entropies would cancel.
-    present = p > 0
-    ratio = safe_divide(p, rows) / jnp.where(columns > 0, columns, 1)
+    present = p != 0  # also where it is NaN, which must not be lost
+    ratio = safe_divide(safe_divide(p, rows), columns)
     bits = jnp.where(present, p * jnp.log2(jnp.where(present, ratio, 1)), 0)
     total = jnp.sum(bits, axis=(-2, -1))
     return jnp.where(total < 0, 0, total)  # rounding of an independent table; keeps NaN

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import jax.extend.core as jex
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 _CALLS = {  # primitives that only call a jaxpr, by the parameter that holds it
     "jit": "jaxpr",
@@ -102,14 +102,17 @@ class Program:
         return tuple(reversed(ops))
 
     def evaluate(
-        self, target: int, leaves: Sequence[Array], given: Mapping[int, Array] | None = None
+        self,
+        target: int,
+        leaves: Sequence[ArrayLike | None],
+        given: Mapping[int, ArrayLike] | None = None,
     ) -> Array:
         """The value `target`, with `leaves` for inputs and constants, and some values `given`.
 
         `given` values replace what the program would compute: that is the intervention.
         """
         given = dict(given or {})
-        known: dict[int, Array] = {**dict(enumerate(leaves)), **given}
+        known: dict[int, Any] = {**dict(enumerate(leaves)), **given}
         for i in self.needed_for(target, given):
             op = self.ops[i]
             operands = [known[v] if isinstance(v, int) else v.value for v in op.inputs]
@@ -118,7 +121,7 @@ class Program:
         return known[target]
 
 
-def bind(op: Op, operands: Sequence[Array]) -> Sequence[Array]:
+def bind(op: Op, operands: Sequence[ArrayLike]) -> Sequence[Array]:
     """Apply the operation to operands."""
     params = op.primitive.get_bind_params(dict(op.params))
     # Older JAX returns the functions with derivative rules apart from the other parameters.
