@@ -10,6 +10,7 @@ from ._entropy import mutual_information as mutual_information
 from ._estimators import AbstractEstimator as AbstractEstimator
 from ._estimators import PlugIn as PlugIn
 from ._histogram import PairHistogram as PairHistogram
+from ._influence import standard_error as standard_error
 from ._joint import JointHistogram as JointHistogram
 from ._panzeri_treves import PanzeriTreves as PanzeriTreves
 from ._subsampling import Extrapolation as Extrapolation

@@ -86,7 +86,9 @@ class Grassberger(AbstractEstimator):
         return self(counts) - Extrapolation()(counts)
 
 
-def _grassberger(n: Float[Array, "*shape"], total: Float[Array, "*batch"]) -> Float[Array, "*shape"]:
+def _grassberger(
+    n: Float[Array, "*shape"], total: Float[Array, "*batch"]
+) -> Float[Array, "*shape"]:
     safe = jnp.maximum(n, 1)
     sign = jnp.where(safe % 2 == 0, 0.5, -0.5)
     g = digamma(safe) + sign * (digamma((safe + 1) / 2) - digamma(safe / 2))
