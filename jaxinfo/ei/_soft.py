@@ -1,5 +1,6 @@
 """The soft route: differentiable bins, for channels of any kind."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
@@ -150,7 +151,7 @@ def _soft_parts(setting: Setting, key: PRNGKeyArray, soft: Soft) -> PairsResult:
             table = _product(i, jnp.swapaxes(y, 1, 2), setting.in_binning.bins)
             return table, jnp.sum(kept, axis=(0, 2))
 
-        return _informed(setting, key, soft, block)
+        return _informed(setting, key, soft, block, corner[0])
 
     cells = setting.in_binning.bins * setting.out_binning.bins
     (matrices, inside), arrange = over_tiles(channel.n_in, channel.n_out, cells, tile)
@@ -166,7 +167,7 @@ def _soft_sensitivity(setting: Setting, key: PRNGKeyArray, soft: Soft) -> PairsR
             i = setting.in_binning.index(x[:, a])[:, None]
             return _product(i, kept, setting.in_binning.bins), jnp.sum(kept, axis=(0, 2))
 
-        values, inside = _informed(setting, key, soft, block)
+        values, inside = _informed(setting, key, soft, block, a)
         return values[0], inside
 
     matrix, inside = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
@@ -190,7 +191,7 @@ def _soft_vector(
             states = setting.in_binning.bins ** len(inputs)
             return _product(state[:, None], joint[:, None], states), jnp.sum(joint)
 
-        values, inside = _informed(setting, key, soft, block)
+        values, inside = _informed(setting, key, soft, block, jnp.array(0))
         return values[0, 0], inside
 
     values, inside = zip(*(one_group(*group) for group in groups), strict=True)
@@ -217,8 +218,17 @@ def _product(
     return table.reshape(n_in, rows, y.shape[1], y.shape[2]).transpose(0, 2, 1, 3)
 
 
-def _informed(setting: Setting, key: PRNGKeyArray, soft: Soft, block) -> tuple[Array, Array]:
-    """The information of each pair and the weight inside, from blocks of samples in two halves."""
+def _informed(
+    setting: Setting,
+    key: PRNGKeyArray,
+    soft: Soft,
+    block: Callable[[Array, Array], tuple[Array, Array]],
+    turn: Int[Array, ""],
+) -> tuple[Array, Array]:
+    """The information of each pair and the weight inside, from blocks of samples in two halves.
+
+    `turn` is the number of the turn of the loop around this, not negative.
+    """
     unit = random_points(key, setting.channel.n_in)
     half = soft.samples // 2
     blocks = -(-half // BLOCK)
@@ -229,6 +239,9 @@ def _informed(setting: Setting, key: PRNGKeyArray, soft: Soft, block) -> tuple[A
         x = jax.lax.stop_gradient(setting.inputs(unit(number)))
         return block(x, (number % blocks) * BLOCK + jnp.arange(BLOCK) < half)
 
+    # What does not depend on the turn would be computed once for all turns, and all of it stored.
+    here = jnp.minimum(turn, 0)
+
     def total(first: int) -> tuple[Array, Array]:
         shapes = jax.eval_shape(counted, jnp.array(0))
         zeros = jax.tree_util.tree_map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
@@ -236,7 +249,7 @@ def _informed(setting: Setting, key: PRNGKeyArray, soft: Soft, block) -> tuple[A
         def add(total: tuple[Array, Array], number: Array) -> tuple[tuple[Array, Array], None]:
             return jax.tree_util.tree_map(jnp.add, total, counted(number)), None
 
-        return jax.lax.scan(add, zeros, first + jnp.arange(blocks))[0]
+        return jax.lax.scan(add, zeros, here + first + jnp.arange(blocks))[0]
 
     (one, inside_one), (other, inside_other) = total(0), total(blocks)
     bits = 2 * _bits(one + other) - (_bits(one) + _bits(other)) / 2

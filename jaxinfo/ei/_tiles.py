@@ -36,7 +36,7 @@ def over_tiles(
 
 
 def columns(
-    values: Shaped[Array, "*rows d"], first: Int[Array, ""], size: int, *, fill: float
+    values: Shaped[Array, "*rows d"], first: Int[Array, ""], size: int, *, fill: int | float
 ) -> Shaped[Array, "*rows size"]:
     """`size` columns from `first` on; `fill` past the last column."""
     widths = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % size)]

@@ -47,18 +47,19 @@ class Jackknife(AbstractEstimator):
 
     >>> import jax.numpy as jnp
     >>> Jackknife()(jnp.array([[5, 3], [2, 6]])).round(3)
-    Array(0.05, dtype=float32)
+    Array(0.045, dtype=float32)
     """
 
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        return at_most_possible(corrected(counts, _leave_one_out), counts)
+        return at_most_possible(corrected(counts, lambda n, _: leave_one_out(n)), counts)
 
     def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         """As far as `Extrapolation` can tell."""
         return self(counts) - Extrapolation()(counts)
 
 
-def _leave_one_out(n: Array, _: Array) -> Array:
+def leave_one_out(n: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The jackknife's $c(n)$ in nats."""
     more = n > 1  # c(1) is 0, the limit
     return jnp.where(more, -(n - 1) * jnp.log1p(-1 / jnp.where(more, n, 2)), 0)
 
@@ -75,7 +76,7 @@ class Grassberger(AbstractEstimator):
 
     >>> import jax.numpy as jnp
     >>> Grassberger()(jnp.array([[5, 3], [2, 6]])).round(3)
-    Array(..., dtype=float32)
+    Array(0.103, dtype=float32)
     """
 
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
@@ -86,9 +87,7 @@ class Grassberger(AbstractEstimator):
         return self(counts) - Extrapolation()(counts)
 
 
-def _grassberger(
-    n: Float[Array, "*shape"], total: Float[Array, "*batch"]
-) -> Float[Array, "*shape"]:
+def _grassberger(n: Float[Array, "..."], total: Float[Array, "..."]) -> Float[Array, "..."]:
     safe = jnp.maximum(n, 1)
     sign = jnp.where(safe % 2 == 0, 0.5, -0.5)
     g = digamma(safe) + sign * (digamma((safe + 1) / 2) - digamma(safe / 2))

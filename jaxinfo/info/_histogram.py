@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ._counting import count_pairs
-from ._estimators import PlugIn
-from ._influence import information_density
+from ._influence import influence_of_cells
 
 
 class PairHistogram(eqx.Module):
@@ -71,13 +70,12 @@ class PairHistogram(eqx.Module):
         r"""What a sample adds to the sum over pairs of mutual information, to first order in $1/N$.
 
         $\hat I - I \approx \frac1N \sum_s \phi(x_s, y_s)$ with, for each pair,
-        $\phi = (d_{ij} - \hat I) N / N_{inside}$ for the information density $d$ in **bits**, and 0
-        outside. The variance of $\phi / \sqrt N$ over a few samples, given as bin numbers, is that
+        $\phi = (d_{ij} - \hat I) N / N_{inside}$ for the information density $d$ in **bits** (its
+        leave-one-out form, as in `standard_error`), and 0 outside. The variance of $\phi / \sqrt N$ over a few samples, given as bin numbers, is that
         of the estimate, with all covariances between pairs.
         """
         inside = jnp.maximum(jnp.sum(self.counts, axis=(-2, -1)), 1)
-        centred = information_density(self.counts) - PlugIn()(self.counts)[..., None, None]
-        phi = centred * (self.samples / inside)[..., None, None]
+        phi = influence_of_cells(self.counts) * (self.samples / inside)[..., None, None]
         in_bins, out_bins = self.counts.shape[2:]
         x = jnp.where((x >= 0) & (x < in_bins), x, in_bins)
         y = jnp.where((y >= 0) & (y < out_bins), y, out_bins)

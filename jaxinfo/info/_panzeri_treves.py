@@ -44,8 +44,9 @@ class PanzeriTreves(AbstractEstimator):
         return self(counts) - Extrapolation()(counts)
 
 
+@jax.jit
 def _relevant(
-    counts: Int[Array, "*rows columns"], possible: Int[Array, "*#rows"]
+    counts: Int[Array, "*rows columns"], possible: Int[Array, "..."]
 ) -> Int[Array, "*rows"]:
     """How many columns each row could have hit, between those it hit and those `possible`."""
     n = counts.astype(float)
@@ -62,7 +63,7 @@ def _relevant(
         return unseen * seen / (total + seen) - missed
 
     # The expected number grows with the number that can occur: bisection for where it crosses.
-    def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = (low + high) // 2
         below = expected(middle) < 0

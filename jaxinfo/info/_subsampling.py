@@ -36,9 +36,8 @@ class Extrapolation(AbstractEstimator):
     means over subsamples in closed form.
 
     >>> import jax.numpy as jnp
-    >>> counts = jnp.array([[5, 3], [2, 6]])
-    >>> PlugIn()(counts).round(3), Extrapolation()(counts).round(3)
-    (Array(0.106, dtype=float32), Array(0.06, dtype=float32))
+    >>> Extrapolation()(jnp.array([[5, 3], [2, 6]])).round(3)
+    Array(0.018, dtype=float32)
     """
 
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
@@ -51,6 +50,7 @@ class Extrapolation(AbstractEstimator):
         return half - quarter / 3
 
 
+@jax.jit
 def _nested(counts: Array) -> tuple[Array, Array, Array]:
     """The plug-in value, and how much the mean halves and quarters of the samples exceed it."""
     plug_in = PlugIn()(counts)
@@ -87,7 +87,7 @@ class ShuffledNull(AbstractEstimator):
 
     >>> import jax.numpy as jnp
     >>> ShuffledNull()(jnp.array([[5, 5], [5, 5]])).round(3)  # less than a shuffled table shows
-    Array(-0.038, dtype=float32)
+    Array(-0.039, dtype=float32)
     """
 
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
@@ -103,9 +103,10 @@ class ShuffledNull(AbstractEstimator):
         return self(counts) - Extrapolation()(counts)
 
 
+@jax.jit
 def _relative_mean(
-    a: Float[Array, "*#shape"], b: Float[Array, "*#shape"], total: Float[Array, "*#shape"]
-) -> Float[Array, "*shape"]:
+    a: Float[Array, "..."], b: Float[Array, "..."], total: Float[Array, "..."]
+) -> Float[Array, "..."]:
     r"""$\mathbb E[k \ln (k / \mu)] / \mu$, where $k$ of `a` marked things are among `b` drawn.
 
     `b` are drawn of `total` without replacement, so the mean is $\mu = ab/\text{total}$. 0 where
@@ -117,7 +118,7 @@ def _relative_mean(
     safe = jnp.where(summed, mean, 1)
     first = jnp.maximum(a + b - total, 0)
 
-    def add(step: int, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def add(step: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         weight, mass, nats = state
         k = first + step
         mass = mass + weight
@@ -135,8 +136,8 @@ def _relative_mean(
 
 
 def _series(
-    a: Float[Array, "*#shape"], b: Float[Array, "*#shape"], total: Float[Array, "*#shape"]
-) -> Float[Array, "*shape"]:
+    a: Float[Array, "..."], b: Float[Array, "..."], total: Float[Array, "..."]
+) -> Float[Array, "..."]:
     """`_relative_mean` for a large mean: the Taylor series of $k \\ln k$ over central moments."""
     mean = jnp.maximum(a * b / total, 1)
     p, q = a / total, b / total

@@ -22,7 +22,10 @@ def test_counts_against_numpy(count, in_bins, out_bins, getkey):
     for a in range(3):
         for b in range(2):
             expected = np.histogram2d(
-                x[:, a], y[:, b], (in_bins, out_bins), ((-0.5, in_bins - 0.5), (-0.5, out_bins - 0.5))
+                x[:, a],
+                y[:, b],
+                (in_bins, out_bins),
+                ((-0.5, in_bins - 0.5), (-0.5, out_bins - 0.5)),
             )[0]
             assert np.array_equal(counts[a, b], expected)
 
@@ -37,7 +40,9 @@ def test_the_product_counts_past_one_chunk(monkeypatch, getkey):
 
 def test_pair_histogram_is_a_commutative_monoid(getkey):
     a, b, c = (
-        PairHistogram.zeros(3, 2, 4, 5).update(numbers(getkey(), n, 3, 4), numbers(getkey(), n, 2, 5))
+        PairHistogram.zeros(3, 2, 4, 5).update(
+            numbers(getkey(), n, 3, 4), numbers(getkey(), n, 2, 5)
+        )
         for n in (10, 20, 30)
     )
 
@@ -94,9 +99,7 @@ def test_joint_histogram_is_a_monoid(getkey):
     turned = parts[1].merge(parts[0])
     assert jnp.allclose(whole.mutual_information(), turned.mutual_information(), atol=1e-6)
     unit = JointHistogram.zeros(2, 2, 4, 3)
-    assert jnp.array_equal(
-        unit.merge(parts[0]).mutual_information(), parts[0].mutual_information()
-    )
+    assert jnp.array_equal(unit.merge(parts[0]).mutual_information(), parts[0].mutual_information())
     assert whole.samples == 90
     assert whole.outside == parts[0].outside + parts[1].outside
 
