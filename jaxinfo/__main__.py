@@ -19,7 +19,7 @@ import optax
 from ._core import require
 from .data import digits
 from .network import topology_of
-from .report import Report, analyze, write_report
+from .report import Report, analyze, as_json, write_report
 from .train import fit
 
 _EXAMPLES = """\
@@ -41,8 +41,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         report = arguments.run(arguments)
         if arguments.json:
-            from .report._write import as_json
-
             print(json.dumps(as_json(report)))
         else:
             _print_table(report)

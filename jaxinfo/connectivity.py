@@ -21,7 +21,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from ._core import safe_divide, xlog2x
 from .network import Topology, topology_of
@@ -29,7 +29,7 @@ from .network import Topology, topology_of
 Norm = Callable[[Float[Array, "inputs outputs"]], Float[Array, "inputs outputs"]]
 
 
-def H(x: Float[Array, "*shape"], dim: int = 0) -> Float[Array, "*rest"]:
+def H(x: Real[ArrayLike, "*shape"], dim: int = 0) -> Float[Array, "*rest"]:
     r"""Entropy along an axis, $-\sum_i x_i \log_2 x_i$ with $0 \log 0 := 0$, in **bits**.
 
     `x` is taken as it is, not normalised; a negative entry or NaN gives NaN. The gradient at 0
@@ -39,10 +39,10 @@ def H(x: Float[Array, "*shape"], dim: int = 0) -> Float[Array, "*rest"]:
     >>> H(jnp.array([[0.5, 1.0], [0.5, 0.0]]))
     Array([ 1., -0.], dtype=float32)
     """
-    return -jnp.sum(xlog2x(jnp.asarray(x)), axis=dim)
+    return -jnp.sum(xlog2x(_floating(x)), axis=dim)
 
 
-def lin_norm(W: Float[Array, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
+def lin_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
     """Positive weights over their row sum; a row without a positive weight stays all zero.
 
     >>> import jax.numpy as jnp
@@ -50,28 +50,28 @@ def lin_norm(W: Float[Array, "inputs outputs"]) -> Float[Array, "inputs outputs"
     Array([[0.25, 0.75],
            [0.  , 0.  ]], dtype=float32)
     """
-    positive = jax.nn.relu(W)
+    positive = jax.nn.relu(_floating(W))
     return safe_divide(positive, jnp.sum(positive, axis=1, keepdims=True))
 
 
-def soft_norm(W: Float[Array, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
+def soft_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
     """Softmax of each row.
 
     >>> import jax.numpy as jnp
     >>> soft_norm(jnp.zeros((1, 4)))
     Array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
     """
-    return jax.nn.softmax(W, axis=1)
+    return jax.nn.softmax(_floating(W), axis=1)
 
 
-def sig_norm(W: Float[Array, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
+def sig_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
     """Sigmoids over their row sum; computed in logarithms, so that no row underflows to 0/0.
 
     >>> import jax.numpy as jnp
     >>> sig_norm(jnp.array([[-1000.0, -1000.0]]))
     Array([[0.5, 0.5]], dtype=float32)
     """
-    return jax.nn.softmax(jax.nn.log_sigmoid(W), axis=1)
+    return jax.nn.softmax(jax.nn.log_sigmoid(_floating(W)), axis=1)
 
 
 def connectivity_matrix(
@@ -216,3 +216,8 @@ def _example(x: Any) -> Any:
     """An example input, from one or from its shape."""
     is_shape = isinstance(x, tuple | list) and all(isinstance(size, int) for size in x)
     return jax.ShapeDtypeStruct(tuple(x), jnp.result_type(float)) if is_shape else x
+
+
+def _floating(x: ArrayLike) -> Array:
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)

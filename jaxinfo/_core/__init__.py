@@ -4,6 +4,9 @@ from ._errors import (
     checked as checked,
 )
 from ._errors import (
+    is_traced as is_traced,
+)
+from ._errors import (
     one_of as one_of,
 )
 from ._errors import (

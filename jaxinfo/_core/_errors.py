@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import equinox as eqx
-import jax
+import jax.core
 from jaxtyping import Array, Bool
 
 T = TypeVar("T")
@@ -38,12 +38,17 @@ def value_checks(enabled: bool = True) -> Iterator[None]:
         _traced_checks = before
 
 
+def is_traced(x: Any) -> bool:
+    """Whether the value of `x` is not known yet, because it is inside a transformation."""
+    return isinstance(x, jax.core.Tracer)
+
+
 def checked(x: T, bad: Bool[Array, ""] | bool, message: str) -> T:
     """Return `x`, or raise if the scalar `bad` is true; use the returned value.
 
     Raises `ValueError` at once when `bad` is known, and follows `value_checks` when it is traced.
     """
-    if isinstance(bad, jax.core.Tracer):
+    if is_traced(bad):
         return eqx.error_if(x, bad, message) if _traced_checks else x
     if bool(bad):
         raise ValueError(message)

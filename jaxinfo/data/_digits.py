@@ -20,7 +20,7 @@ def digits() -> tuple[Float[Array, "1797 8 8"], Int[Array, " 1797"]]:
     >>> images.shape, int(labels.max())
     ((1797, 8, 8), 9)
     """
-    file = importlib.resources.files(__package__).joinpath("digits.npz")
+    file = importlib.resources.files("jaxinfo.data").joinpath("digits.npz")
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         images, labels = arrays["images"], arrays["labels"]
     return jnp.asarray(images / np.float32(16)), jnp.asarray(labels, jnp.int32)

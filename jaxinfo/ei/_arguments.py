@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._core import checked
+from .._core import checked, is_traced
 from ..info import Binning
 from ..network import Channel, Topology
 from ..network._channel import valid_range
@@ -102,7 +101,7 @@ def _bins_of_width(width: Array, lower: Any, upper: Any, extend: bool) -> tuple[
     The range becomes a whole number of widths; unless it is to stay, then the bins are narrower.
     """
     span = jnp.max(jnp.asarray(upper) - jnp.asarray(lower))
-    if isinstance(span, jax.core.Tracer) or isinstance(width, jax.core.Tracer):
+    if is_traced(span) or is_traced(width):
         raise ValueError(
             "`out_bins='dynamic'` gives a number of bins that depends on values, which `jit` cannot "
             "have. Call outside `jit`, or give `out_bins` as a number."
@@ -132,7 +131,7 @@ def method_from(
 
 def warn_outside(name: str, outside: Float[Array, ""]) -> None:
     """Say so if more than 1% of the samples fell outside the output range and were left out."""
-    if not isinstance(outside, jax.core.Tracer) and float(outside) > 0.01:
+    if not is_traced(outside) and float(outside) > 0.01:
         warnings.warn(
             f"{float(outside):.1%} of the samples of {name!r} fell outside the output range "
             f"(the worst neuron) and were left out of the joint. Widen `out_range`, or pass "

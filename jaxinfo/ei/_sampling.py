@@ -4,9 +4,9 @@ import warnings
 from typing import Literal, TypeVar
 
 import equinox as eqx
-import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._core import is_traced
 from ..info import AbstractEstimator, Extrapolation
 from ._draws import AbstractSampling
 from ._intervention import Bounds, Setting
@@ -104,7 +104,7 @@ class Sampling(AbstractSampling):
 
     def _warned(self, setting: Setting, result: Result) -> Result:
         """Say so if doubling ended at the limit before the answer had settled."""
-        if not isinstance(result.converged, jax.core.Tracer) and not bool(result.converged):
+        if not is_traced(result.converged) and not bool(result.converged):
             warnings.warn(
                 f"The answer for {setting.channel.name!r} had not settled to within the threshold "
                 f"{self.threshold} when the limit of {self.most_samples} samples was reached. "

@@ -70,7 +70,7 @@ def ei(
 def eis_between_groups(
     layer: Any,
     topology: Topology | None,
-    groups: Sequence[tuple[Sequence[int], Sequence[int]]],
+    groups: Sequence[Sequence[Sequence[int]]],
     *,
     key: PRNGKeyArray | None = None,
     threshold: float = 0.05,
@@ -150,7 +150,7 @@ def whole(channel: Channel) -> Group:
     return tuple(range(channel.n_in)), tuple(range(channel.n_out))
 
 
-def _valid_group(group: tuple[Sequence[int], Sequence[int]], channel: Channel) -> Group:
+def _valid_group(group: Sequence[Sequence[int]], channel: Channel) -> Group:
     if len(group) != 2:
         raise ValueError(f"A group must be a pair (inputs, outputs) of neurons; got {group!r}.")
     for side, neurons, count in zip(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from .._core import checked, one_of
+from .._core import checked, is_traced, one_of
 
 
 class Binning(eqx.Module):
@@ -175,6 +175,6 @@ def _(primals, tangents):
 
 
 def _show(bound: Array) -> str:
-    if isinstance(bound, jax.core.Tracer) or bound.ndim > 0:
+    if is_traced(bound) or bound.ndim > 0:
         return f"an array of shape {bound.shape}"
     return f"{float(bound):g}"

@@ -71,8 +71,9 @@ class PairHistogram(eqx.Module):
 
         $\hat I - I \approx \frac1N \sum_s \phi(x_s, y_s)$ with, for each pair,
         $\phi = (d_{ij} - \hat I) N / N_{inside}$ for the information density $d$ in **bits** (its
-        leave-one-out form, as in `standard_error`), and 0 outside. The variance of $\phi / \sqrt N$ over a few samples, given as bin numbers, is that
-        of the estimate, with all covariances between pairs.
+        leave-one-out form, as in `standard_error`), and 0 outside. The variance of
+        $\phi / \sqrt N$ over a few samples, given as bin numbers, is that of the estimate, with all
+        covariances between pairs.
         """
         inside = jnp.maximum(jnp.sum(self.counts, axis=(-2, -1)), 1)
         phi = influence_of_cells(self.counts) * (self.samples / inside)[..., None, None]

@@ -84,12 +84,13 @@ class JointHistogram(eqx.Module):
         x, y = group_rows(self.x, self.inside), group_rows(self.y, self.inside)
         # Equal vectors share the number of their first row, so a pair of numbers stands for a pair.
         both = jnp.stack([x, y], axis=1).astype(jnp.uint32)
-        return tuple(_tally(first) for first in (x, y, group_rows(both, self.inside)))
+        return _tally(x), _tally(y), _tally(group_rows(both, self.inside))
 
     def entropies(self) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
         """Plug-in $H(X)$, $H(Y)$ and $H(X, Y)$ in bits; 0 for an empty histogram."""
         total = jnp.maximum(jnp.sum(self.inside), 1).astype(float)
-        return tuple(-jnp.sum(xlog2x(counts / total)) for counts in self.counts())
+        x, y, both = (-jnp.sum(xlog2x(counts / total)) for counts in self.counts())
+        return x, y, both
 
     def mutual_information(self) -> Float[Array, ""]:
         """Plug-in $I(X; Y) = H(X) + H(Y) - H(X, Y)$ in bits; 0 for an empty histogram."""

@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Real
 
 from .._core import checked
 from ..activations import Activation, as_activation
@@ -98,15 +98,17 @@ class Channel(eqx.Module):
     @classmethod
     def from_weight(
         cls,
-        weight: Float[Array, "inputs outputs"],
-        bias: Float[Array, " outputs"] | None = None,
+        weight: Real[ArrayLike, "inputs outputs"],
+        bias: Real[ArrayLike, " outputs"] | None = None,
         activation: str | Callable[[Array], Array] | None = None,
         **options: Any,
     ) -> "Channel":
         """The channel $f(x W + b)$ of a weight matrix that acts from the right."""
         weight = jnp.asarray(weight)
-        bias = jnp.zeros(weight.shape[1], weight.dtype) if bias is None else jnp.asarray(bias)
-        fn = Affine(weight, bias)
+        if not jnp.issubdtype(weight.dtype, jnp.floating):
+            weight = weight.astype(float)
+        bias = jnp.zeros(weight.shape[1]) if bias is None else jnp.asarray(bias)
+        fn = Affine(weight, bias.astype(weight.dtype))
         return cls(fn, weight.shape[:1], activation=activation, affine=True, **options)
 
     def __call__(self, x: Float[Array, "*in_shape"]) -> Float[Array, "*out_shape"]:

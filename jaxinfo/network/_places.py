@@ -195,11 +195,10 @@ def _walk_on(
             (other,) = others if others else (value,)
             if other in data or (after.name == "div" and after.inputs[0] != value):
                 break
-            if _is_uniform(program, other, data) and not _size_one_parameter(program, other):
-                # A scale by a plain number belongs to whatever elementwise function follows; only
-                # an average pooling divides by one as part of the operation.
-                if not (is_pool and after.name == "div"):
-                    break
+            if is_pool and after.name == "div":
+                pass  # by the size of the window, or by how much of it lies on the image
+            elif _is_uniform(program, other, data) and not _size_one_parameter(program, other):
+                break  # a scale by a plain number belongs to whatever elementwise function follows
             elif product is None:
                 product = value
         elif after.name != "convert_element_type":

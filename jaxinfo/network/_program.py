@@ -10,8 +10,9 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
+import jax.core
 import jax.extend.core as jex
+import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
 _CALLS = {  # primitives that only call a jaxpr, by the parameter that holds it
@@ -42,6 +43,11 @@ class Op:
     def name(self) -> str:
         return self.primitive.name
 
+    def shape_in(self, position: int, shapes: Sequence[jax.ShapeDtypeStruct]) -> tuple[int, ...]:
+        """The shape of one input, given those of all values."""
+        value = self.inputs[position]
+        return shapes[value].shape if isinstance(value, int) else jnp.shape(value.value)
+
     @property
     def values_in(self) -> tuple[int, ...]:
         return tuple(value for value in self.inputs if isinstance(value, int))
@@ -67,6 +73,9 @@ class Program:
     n_inputs: int
     n_constants: int
     outputs: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return f"Program({len(self.ops)} operations)"
 
     @functools.cached_property
     def producer(self) -> dict[int, int]:
@@ -154,7 +163,8 @@ def trace(fn: Callable[..., Any], *args: Any) -> tuple[Program, list[Array]]:
                 inputs = [read(atom) for atom in eqn.invars]
                 inputs = inputs[len(inputs) - len(inner.jaxpr.invars) :]
                 constants = [Constant(value) for value in inner.consts]
-                inner_env = dict(zip(inner.jaxpr.constvars, constants, strict=True))
+                inner_env: dict[Any, int | Constant] = {}
+                inner_env.update(zip(inner.jaxpr.constvars, constants, strict=True))
                 inner_env.update(zip(inner.jaxpr.invars, inputs, strict=True))
                 walk(inner.jaxpr, inner_env, place)
                 for var, atom in zip(eqn.outvars, inner.jaxpr.outvars, strict=True):
@@ -224,7 +234,9 @@ def is_elementwise_jaxpr(jaxpr: jex.Jaxpr) -> bool:
 
 
 def _broadcasts_scalar(eqn: jex.JaxprEqn) -> bool:
-    return eqn.primitive.name == "broadcast_in_dim" and eqn.invars[0].aval.shape == ()
+    aval = eqn.invars[0].aval
+    scalar = isinstance(aval, jax.core.ShapedArray) and aval.shape == ()
+    return scalar and eqn.primitive.name == "broadcast_in_dim"
 
 
 def is_elementwise(op: Op) -> bool:

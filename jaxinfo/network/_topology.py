@@ -27,6 +27,9 @@ class _Structure:
     program: Program
     places: tuple[Place, ...]
 
+    def __repr__(self) -> str:
+        return f"Structure({', '.join(self.by_name)})"
+
     @functools.cached_property
     def by_name(self) -> dict[str, Place]:
         return {place.name: place for place in self.places}
@@ -139,11 +142,13 @@ class Topology(eqx.Module):
     def _path_of(self, module: Any) -> str:
         found, _ = jtu.tree_flatten_with_path(self.model, is_leaf=lambda node: node is module)
         for path, node in found:
-            if node is module:
+            if node is module and path:
                 return _path_name(path)
+        if module is self.model and len(self.names) == 1:
+            return self.names[0]
         raise ValueError(
             f"This {type(module).__name__} is not a part of the model that the topology was made "
-            "from (modules are compared by identity). Pass a layer's name, one of "
+            "from, or not one layer of it (modules are compared by identity). Pass a name, one of "
             f"{', '.join(map(repr, self.names))}, or make the topology from the model that holds "
             "the module."
         )
@@ -183,7 +188,9 @@ class Topology(eqx.Module):
                 f"{', '.join(map(repr, self._ancestors(end)))}."
             )
         out_box = central_box(shapes[end.pre].shape, end.positions, spatial)
-        in_box = receptive_box(program, start.input, end.pre, out_box)
+        in_box = central_box(shapes[start.input].shape, (), "full")
+        if spatial == "position":
+            in_box = receptive_box(program, start.input, end.pre, out_box)
         fn = _Cut(
             tuple(self._leaves()),
             program,
@@ -217,10 +224,11 @@ class Topology(eqx.Module):
         """
         place = self._structure.by_name[self.name_of(layer)]
         shapes = self._structure.program.shapes
-        boxes = (central_box(shapes[v].shape, (), "full") for v in (place.input, place.product))
-        fn = _Cut(
-            tuple(self._leaves()), self._structure.program, place.input, place.product, *boxes, ()
+        in_box, out_box = (
+            central_box(shapes[v].shape, (), "full") for v in (place.input, place.product)
         )
+        program = self._structure.program
+        fn = _Cut(tuple(self._leaves()), program, place.input, place.product, in_box, out_box, ())
         return Channel(fn, shapes[place.input].shape, affine=True, name=place.name)
 
     def _leaves(self) -> list[Array]:
@@ -299,7 +307,7 @@ def topology_of(model: Callable[..., Any], x: Any, *args: Any) -> Topology:
     arrays, static = eqx.partition((model, arguments), _is_array)
     leaves, treedef = jtu.tree_flatten(arrays)
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    structure, constants = _structure_of(model, shapes, treedef, static)
+    structure, constants = _structure_of(model, arguments[0], shapes, treedef, static)
     return Topology(model, arguments, structure, tuple(constants))
 
 
@@ -340,7 +348,7 @@ _structures: dict[Any, _Structure] = {}
 
 
 def _structure_of(
-    model: Any, shapes: tuple[Any, ...], treedef: Any, static: Any
+    model: Any, x: Array, shapes: tuple[Any, ...], treedef: Any, static: Any
 ) -> tuple[_Structure, list[Array]]:
     """The structure of a model, and the constants it closes over; traced once for equal code."""
     static_leaves, static_treedef = jtu.tree_flatten(static)
@@ -356,7 +364,13 @@ def _structure_of(
         model = eqx.nn.inference_mode(_with_named_pools(model))
         return [leaf for leaf in jtu.tree_leaves(model(x, *rest)) if eqx.is_array(leaf)]
 
-    program, constants = trace(run, list(shapes))
+    try:
+        program, constants = trace(run, list(shapes))
+    except Exception as error:
+        raise ValueError(
+            f"The model does not accept an example of shape {x.shape} and type {x.dtype}: {error}\n"
+            "Expected: `x` is one example, without a batch axis, that `model(x)` accepts."
+        ) from error
     names = jtu.tree_flatten_with_path(jtu.tree_unflatten(treedef, shapes))[0]
     places = find_places(
         program, [_input_name(path, isinstance(model, jtu.Partial)) for path, _ in names]

@@ -14,4 +14,5 @@ from ._figures import (
 )
 from ._report import Report as Report
 from ._report import analyze as analyze
+from ._write import as_json as as_json
 from ._write import write_report as write_report

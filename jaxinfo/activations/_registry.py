@@ -1,0 +1,181 @@
+"""The table of activations, and how to find an entry in it."""
+
+import functools
+from collections.abc import Callable
+from math import inf
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .._core import unknown_name
+from . import _functions as f
+from ._activation import Activation, Elementwise
+
+_SELU_SCALE = 1.0507009873554804934193349852946
+_SELU_ALPHA = 1.6732632423543772848170429916717
+
+
+def _inverse_softplus(y: Array) -> Array:
+    return y + jnp.log(-jnp.expm1(-y))
+
+
+def _inverse_elu(y: Array) -> Array:
+    return jnp.where(y > 0, y, jnp.log1p(jnp.where(y > 0, 0, y)))
+
+
+def _logit(y: Array) -> Array:
+    return jnp.log(y) - jnp.log1p(-y)
+
+
+_known = Activation.through
+_straight_through = jnp.ones_like
+
+_ENTRIES = (
+    _known("identity", f.identity, (-inf, -inf), (inf, inf), inverse=f.identity),
+    _known("sigmoid", f.sigmoid, (-inf, 0), (inf, 1), inverse=_logit),
+    _known("tanh", f.tanh, (-inf, -1), (inf, 1), inverse=jnp.arctanh),
+    _known("relu", f.relu, (-inf, 0), (0, 0), (inf, inf), inverse=f.identity),
+    _known("relu6", f.relu6, (-inf, 0), (0, 0), (6, 6), (inf, 6), inverse=f.identity),
+    _known(
+        "leaky_relu",
+        f.lrelu,
+        (-inf, -inf),
+        (0, 0),
+        (inf, inf),
+        inverse=lambda y: jnp.where(y < 0, y / 0.01, y),
+    ),
+    _known("softplus", f.softplus, (-inf, 0), (inf, inf), inverse=_inverse_softplus),
+    _known(
+        "log_sigmoid",
+        f.log_sigmoid,
+        (-inf, -inf),
+        (inf, 0),
+        inverse=lambda y: -_inverse_softplus(-y),
+    ),
+    _known("elu", f.elu, (-inf, -1), (0, 0), (inf, inf), inverse=_inverse_elu),
+    _known(
+        "selu",
+        f.selu,
+        (-inf, -_SELU_SCALE * _SELU_ALPHA),
+        (0, 0),
+        (inf, inf),
+        inverse=lambda y: _inverse_elu(
+            y / jnp.where(y > 0, _SELU_SCALE, _SELU_SCALE * _SELU_ALPHA).astype(y.dtype)
+        ),
+    ),
+    # Zeros of the derivative, found by bisection in double precision, and the value there.
+    _known("gelu", f.gelu, (-inf, 0), (-0.7517915246935645, -0.16997120747990369), (inf, inf)),
+    _known(
+        "gelu_tanh", f.gelu_tanh, (-inf, 0), (-0.7524614220710162, -0.17004075057125412), (inf, inf)
+    ),
+    _known(
+        "quick_gelu",
+        f.quick_gelu,
+        (-inf, 0),
+        (-0.7511542554412889, -0.16361018963635357),
+        (inf, inf),
+    ),
+    _known("silu", f.silu, (-inf, 0), (-1.278464542761074, -0.27846454276107385), (inf, inf)),
+    _known("mish", f.mish, (-inf, 0), (-1.1924312145154952, -0.3088434130172504), (inf, inf)),
+    _known("telu", f.telu, (-inf, 0), (-1.078860058464624, -0.35328577784821125), (inf, inf)),
+    _known("hard_silu", f.hard_silu, (-inf, 0), (-3, 0), (-1.5, -0.375), (3, 3), (inf, inf)),
+    _known("hard_tanh", f.hard_tanh, (-inf, -1), (-1, -1), (1, 1), (inf, 1), inverse=f.identity),
+    _known(
+        "hard_sigmoid",
+        f.hard_sigmoid,
+        (-inf, 0),
+        (-3, 0),
+        (3, 1),
+        (inf, 1),
+        inverse=lambda y: 6 * y - 3,
+    ),
+    _known("soft_sign", f.soft_sign, (-inf, -1), (inf, 1), inverse=lambda y: y / (1 - jnp.abs(y))),
+    _known(
+        "heaviside",
+        f.heaviside,
+        (-inf, 0),
+        (0, 0),
+        (0, 1),
+        (inf, 1),
+        surrogate=_straight_through,
+    ),
+    _known(
+        "threshold",
+        f.threshold,
+        (-inf, 0),
+        (1, 0),
+        (1, 1),
+        (inf, 1),
+        surrogate=_straight_through,
+    ),
+    _known("spike", f.spike, (-inf, 0), (0, 0), (0, 1), (inf, 1)),
+    _known("sign", f.sign, (-inf, -1), (0, -1), (0, 1), (inf, 1)),
+    Activation("sine", f.sine, -1.0, 1.0),
+)
+
+ACTIVATIONS: dict[str, Activation] = {entry.name: entry for entry in _ENTRIES}
+ACTIVATIONS |= {
+    alias: ACTIVATIONS[name]
+    for alias, name in (
+        ("lrelu", "leaky_relu"),
+        ("swish", "silu"),
+        ("unit_threshold", "threshold"),
+    )
+}
+
+
+def as_activation(activation: str | Elementwise | None) -> Activation:
+    """The registry's entry for a name or a function; an unknown function gets a measured range.
+
+    The bounds of a function that is not in the registry are its extremes on a fine grid over
+    [-10, 10], and its shape counts as unknown. `None` is the identity.
+
+    **Raises:** `KeyError` for an unknown name, with the names that exist.
+    """
+    if activation is None:
+        return ACTIVATIONS["identity"]
+    if isinstance(activation, Activation):
+        return activation
+    if isinstance(activation, str):
+        if activation not in ACTIVATIONS:
+            raise unknown_name("activation", activation, ACTIVATIONS)
+        return ACTIVATIONS[activation]
+    recognised = recognise(activation)
+    if recognised is not None:
+        return recognised
+    with jax.ensure_compile_time_eval():
+        values = activation(jnp.linspace(-10.0, 10.0, 4097))
+        lower, upper = float(jnp.nanmin(values)), float(jnp.nanmax(values))
+    name = getattr(activation, "__name__", type(activation).__name__)
+    return Activation(name, activation, lower, upper)
+
+
+def recognise(fn: Callable[[Array], Array]) -> Activation | None:
+    """The registry's entry that computes the same function, or `None`.
+
+    Decided by values, not by name or by code: `jnp.maximum(x, 0)` is ReLU however it is written.
+    The nearest entry within rounding wins, so that bfloat16 models are recognised too.
+    """
+    with jax.ensure_compile_time_eval():
+        raw = fn(jnp.asarray(_GRID))
+    values = np.asarray(raw, np.float64)
+    tolerance = max(2e-6, 2 * float(jnp.finfo(raw.dtype).eps))
+    table = _table()
+    errors = np.max(np.abs(table - values) / (1 + np.abs(table)), axis=1)
+    nearest = int(np.argmin(errors))  # NaN sorts first, and is within no tolerance
+    return _ENTRIES[nearest] if errors[nearest] <= tolerance else None
+
+
+# Points that even bfloat16 holds exactly.
+_GRID = np.concatenate([np.linspace(-12, 12, 97), [-(2.0**-10), 2.0**-10, 0.375]]).astype(
+    np.float32
+)
+
+
+@functools.cache
+def _table() -> np.ndarray:
+    """The value of each entry on the grid."""
+    with jax.ensure_compile_time_eval():
+        return np.stack([np.asarray(entry(jnp.asarray(_GRID)), np.float64) for entry in _ENTRIES])
