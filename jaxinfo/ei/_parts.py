@@ -61,9 +61,10 @@ def ei_parts(
     - `in_bins`, `out_bins`: at least 2; `out_bins="dynamic"`: as wide as the input's bins.
     - `activation`: replaces the layer's activation: a function or a name.
     - `method`: `Sampling(...)`, in place of the four arguments above.
-    - `estimator`: how a table becomes an estimate; by default `Extrapolation()`, of which the mean
-        error over many layers was least. `PlugIn()` is the plain histogram value, too large by about
-        `(in_bins - 1) * (out_bins - 1) / (2 N ln 2)` bits a pair.
+    - `estimator`: how a table becomes an estimate; by default `NonNegative(Extrapolation())`, of
+        which the mean error over many layers was least. `PlugIn()` is the plain histogram value, too
+        large by about `(in_bins - 1) * (out_bins - 1) / (2 N ln 2)` bits a pair. For the sum over
+        very many weak pairs take `Extrapolation()`: its scatter about 0 cancels.
 
     **Returns:** a scalar, at least 0 and at most `log2(min(in_bins, out_bins))` a pair.
 
@@ -113,9 +114,7 @@ def ei_parts_matrix(
     $$EI(A \to B) = I(t_A; t_B) \;\big|\; do(L_1 = H^{\max})$$
 
     Row $A$ is an input neuron, column $B$ an output neuron, both flattened in row-major order;
-    `ei_parts` is the sum, and says all about arguments, errors, gradient and cost. Sampled with an
-    estimator that subtracts a bias, a pair that shares nothing scatters about 0 and may come out
-    slightly negative; it is not clipped, so that the scatter cancels in a sum.
+    `ei_parts` is the sum, and says all about arguments, errors, gradient and cost.
 
     >>> import jax, jax.numpy as jnp, jaxinfo
     >>> wire = jaxinfo.Channel.from_weight(jnp.eye(2), in_range=(0, 1), out_range=(0, 1))

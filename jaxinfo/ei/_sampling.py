@@ -7,7 +7,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._core import is_traced
-from ..info import AbstractEstimator, Extrapolation
+from ..info import AbstractEstimator, Extrapolation, NonNegative
 from ._draws import AbstractSampling
 from ._intervention import Bounds, Setting
 from ._method import Group, PairsResult, VectorResult
@@ -97,10 +97,10 @@ class Sampling(AbstractSampling):
     def _estimator(self, estimator: AbstractEstimator | None) -> AbstractEstimator:
         if self.extrapolate and estimator is not None:
             raise ValueError(
-                "`extrapolate=True` is the estimator `Extrapolation()`; got another one as well: "
-                f"{estimator!r}. Leave one of the two out."
+                "`extrapolate=True` names the estimator, as the default does; got another one as "
+                f"well: {estimator!r}. Leave one of the two out."
             )
-        return Extrapolation() if estimator is None else estimator
+        return NonNegative(Extrapolation()) if estimator is None else estimator
 
     def _warned(self, setting: Setting, result: Result) -> Result:
         """Say so if doubling ended at the limit before the answer had settled."""

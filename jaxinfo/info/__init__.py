@@ -8,6 +8,7 @@ from ._coverage import ChaoShen as ChaoShen
 from ._entropy import entropy as entropy
 from ._entropy import mutual_information as mutual_information
 from ._estimators import AbstractEstimator as AbstractEstimator
+from ._estimators import NonNegative as NonNegative
 from ._estimators import PlugIn as PlugIn
 from ._histogram import PairHistogram as PairHistogram
 from ._influence import standard_error as standard_error

@@ -56,6 +56,29 @@ class PlugIn(AbstractEstimator):
         return (cells - rows - columns + 1) / (2 * math.log(2) * total) * (cells > 0)
 
 
+class NonNegative(AbstractEstimator):
+    """Another estimate, with 0 in place of what is negative, as the truth never is.
+
+    Where a pair shares nothing this adds 0.4 standard errors on average, a few percent of the bias
+    of a plug-in. In a sum over very many such pairs even that adds up: sum the bare estimator then.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxinfo.info import Jackknife
+    >>> even = jnp.array([[5, 5], [5, 5]])
+    >>> bool(Jackknife()(even) < 0), NonNegative(Jackknife())(even)
+    (True, Array(0., dtype=float32))
+    """
+
+    estimator: AbstractEstimator
+
+    def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
+        return jnp.maximum(self.estimator(counts), 0)
+
+    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
+        """That of the other estimate."""
+        return self.estimator.bias(counts)
+
+
 def at_most_possible(
     bits: Float[Array, "*batch"], counts: Int[Array, "*batch rows columns"]
 ) -> Float[Array, "*batch"]:

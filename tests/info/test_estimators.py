@@ -19,6 +19,7 @@ from jaxinfo.info import (
     Grassberger,
     Jackknife,
     MillerMadow,
+    NonNegative,
     PanzeriTreves,
     PlugIn,
     ShuffledNull,
@@ -36,6 +37,7 @@ ESTIMATORS = [
     ShuffledNull(),
     Jackknife(),
     Extrapolation(),
+    NonNegative(Jackknife()),
 ]
 each = pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
 tables = hnp.arrays(np.int32, (3, 4), elements=st.integers(0, 9))
