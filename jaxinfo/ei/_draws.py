@@ -10,7 +10,7 @@ from ..info._influence import error_of_mean
 from ..network import Channel
 from ._intervention import BLOCK, Draw, Setting
 from ._method import AbstractMethod, PairsResult
-from ._points import POINTS
+from ._points import POINTS, Points
 
 FIRST_STAGE = 10_000  # samples before the first decision whether to double
 EXTRAPOLATED_SAMPLES = 160_000  # where `extrapolate` is given no number
@@ -27,7 +27,7 @@ class AbstractSampling(AbstractMethod):
     extrapolate: eqx.AbstractVar[bool]
     batch_size: eqx.AbstractVar[int | None]
     max_samples: eqx.AbstractVar[int]
-    points: eqx.AbstractVar[str]
+    points: eqx.AbstractVar[Points]
 
     def __check_init__(self):
         one_of("points", self.points, POINTS)

@@ -5,6 +5,7 @@ that every sample can be drawn on its own, by its number.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax.numpy as jnp
 import jax.random as jr
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
 from ._intervention import BLOCK
 
+Points = Literal["random", "lattice"]
 UnitDraw = Callable[[Int[Array, ""]], Float[Array, "block dimension"]]
 
 

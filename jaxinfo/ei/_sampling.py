@@ -1,7 +1,7 @@
 """The sampled route: draw, push through the channel, bin, count."""
 
 import warnings
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -11,6 +11,7 @@ from ..info import AbstractEstimator, Extrapolation, NonNegative
 from ._draws import AbstractSampling
 from ._intervention import Bounds, Setting
 from ._method import Group, PairsResult, VectorResult
+from ._points import Points
 from ._sampled_parts import measure_parts, observed_range
 from ._sampled_sensitivity import measure_sensitivity, observed_alone
 from ._sampled_vector import measure_vector
@@ -46,7 +47,7 @@ class Sampling(AbstractSampling):
     extrapolate: bool = eqx.field(static=True, default=False)
     batch_size: int | None = eqx.field(static=True, default=None)
     max_samples: int = eqx.field(static=True, default=1_280_000)
-    points: Literal["random", "lattice"] = eqx.field(static=True, default="random")
+    points: Points = eqx.field(static=True, default="random")
 
     def parts(
         self,
