@@ -62,9 +62,10 @@ def _measure_tile(
         return fold_batches(draw, start, stop, blocks, step, histogram)
 
     def counted(histogram: PairHistogram, with_error: bool) -> Counted:
-        influence = jnp.zeros(0)
+        influence, bias = jnp.zeros(0), jnp.array(jnp.nan)
         if with_error:
             influence = histogram.influence(*numbers(error_inputs(draw)))
+            bias = jnp.sum(estimator.bias(histogram.counts))
         # Rows and columns past the last neuron hold no counts: their samples would seem outside.
         real = corner[1] + jnp.arange(shape[1]) < setting.channel.n_out
         outside = jnp.where(real, jnp.min(histogram.outside, axis=0), 0)
@@ -72,7 +73,7 @@ def _measure_tile(
             estimator(histogram.counts),
             influence,
             jnp.sum(PlugIn().bias(histogram.counts)),
-            jnp.sum(estimator.bias(histogram.counts)),
+            bias,
             histogram.samples,
             jnp.max(outside) / histogram.samples,
             jnp.array(True),
@@ -96,19 +97,22 @@ def _until_settled(
         size = jnp.maximum(jnp.sum(found.matrix), 0.01)
         return error + jnp.abs(found.bias) <= sampling.threshold * size
 
+    def next_stop(histogram: PairHistogram) -> Array:
+        return jnp.maximum(2 * histogram.samples, FIRST_STAGE)
+
     def unfinished(state: tuple[PairHistogram, Counted]) -> Array:
         histogram, found = state
-        return ~found.converged & (histogram.samples * 2 <= sampling.most_samples)
+        return ~found.converged & (next_stop(histogram) <= sampling.most_samples)
 
-    def stage(histogram: PairHistogram) -> tuple[PairHistogram, Counted]:
+    def stage(state: tuple[PairHistogram, Counted]) -> tuple[PairHistogram, Counted]:
+        histogram = count(state[0], state[0].samples, next_stop(state[0]))
         found = counted(histogram, with_error=True)
         return histogram, eqx.tree_at(lambda f: f.converged, found, settled(found))
 
-    def double(state: tuple[PairHistogram, Counted]) -> tuple[PairHistogram, Counted]:
-        histogram, _ = state
-        return stage(count(histogram, histogram.samples, 2 * histogram.samples))
-
-    return jax.lax.while_loop(unfinished, double, stage(count(none, 0, FIRST_STAGE)))[1]
+    # The loop starts from nothing, so that a stage is compiled once.
+    shapes = jax.eval_shape(lambda: counted(none, with_error=True))
+    nothing = jax.tree_util.tree_map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    return jax.lax.while_loop(unfinished, stage, (none, nothing))[1]
 
 
 @eqx.filter_jit

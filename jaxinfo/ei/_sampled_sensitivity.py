@@ -36,14 +36,15 @@ def measure_sensitivity(
 
         blocks = sampling.blocks(setting.channel, n)
         histogram = fold_batches(draw, 0, n, blocks, step, none)
-        influence = jnp.zeros(0)
+        influence, bias = jnp.zeros(0), jnp.array(jnp.nan)
         if with_error:
             influence = histogram.influence(*numbers(error_inputs(draw)))
+            bias = jnp.sum(estimator.bias(histogram.counts))
         return Counted(
             estimator(histogram.counts)[0],
             influence,
             jnp.sum(PlugIn().bias(histogram.counts)),
-            jnp.sum(estimator.bias(histogram.counts)),
+            bias,
             histogram.samples,
             jnp.max(histogram.outside) / histogram.samples,
             jnp.array(True),
