@@ -119,7 +119,11 @@ def _flatten(model: Any) -> tuple[list[tuple[str, Any]], Any, Callable[[Any], An
             return tree
 
     leaves, treedef = jtu.tree_flatten_with_path(model)
-    return [(path_name(path).removesuffix(".value"), leaf) for path, leaf in leaves], treedef, rebuild
+    return (
+        [(path_name(path).removesuffix(".value"), leaf) for path, leaf in leaves],
+        treedef,
+        rebuild,
+    )
 
 
 def _is_parameter(leaf: Any) -> bool:
