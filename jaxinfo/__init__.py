@@ -21,6 +21,9 @@ from . import (
     info as info,
 )
 from . import (
+    maps as maps,
+)
+from . import (
     network as network,
 )
 from . import (

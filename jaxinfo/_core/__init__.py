@@ -18,6 +18,7 @@ from ._errors import (
 from ._errors import (
     value_checks as value_checks,
 )
+from ._numerics import as_inexact as as_inexact
 from ._numerics import safe_divide as safe_divide
 from ._numerics import xlog2x as xlog2x
 from ._words import (

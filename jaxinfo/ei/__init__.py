@@ -8,6 +8,7 @@ from ._parts import ei_parts_matrix as ei_parts_matrix
 from ._sampling import Sampling as Sampling
 from ._sensitivity import sensitivity as sensitivity
 from ._sensitivity import sensitivity_matrix as sensitivity_matrix
+from ._soft import Soft as Soft
 from ._vector import (
     ei as ei,
 )

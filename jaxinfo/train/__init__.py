@@ -2,3 +2,4 @@
 
 from ._fit import Trajectory as Trajectory
 from ._fit import fit as fit
+from ._penalty import ei_penalty as ei_penalty
