@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxinfo import Channel
-from jaxinfo import ei as jaxinfo_ei
+from jaxinfo import Channel, ei as jaxinfo_ei
 
 from ._harness import Case, row
 from ._peers import deep_ei

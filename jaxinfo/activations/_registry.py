@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._core import unknown_name
-from . import _functions as f
-from . import _thresholds as t
+from . import _functions as f, _thresholds as t
 from ._activation import Activation, Elementwise
 from ._derivatives import d_heaviside, d_threshold
 from ._links import d_softmax, inverse_logistic, softmax
