@@ -33,8 +33,9 @@ class Sampling(AbstractSampling):
     - `batch_size`: samples held in memory at once; changes memory and speed, never the answer.
     - `max_samples`: where doubling ends, with a warning.
     - `points`: `"random"`, or `"lattice"` for points that are spread more evenly than chance would,
-        which lowers the noise where few inputs matter and bins are few; the standard error is then
-        still that of random points, usually too large.
+        which lowers the noise where few inputs matter and bins are few. Estimators that correct for
+        bias assume independent samples and over-correct on a lattice: use it with `PlugIn()`. The
+        standard error is still that of random points, usually too large.
 
     All are static under `jit`. **Raises:** `ValueError` for numbers that are not positive.
 
