@@ -112,7 +112,7 @@ def from_flax(
     if isinstance(model, nnx.Module):
         imported, original = _from_nnx(model, options)
     elif isinstance(model, tuple | list) and len(model) == 2 and isinstance(model[0], linen.Module):
-        imported, original = _from_linen(*model, options)
+        imported, original = _from_linen(model[0], model[1], options)
     else:
         raise TypeError(
             "`model` must be a flax.nnx.Module, or a pair (flax.linen.Module, its variables); got "
