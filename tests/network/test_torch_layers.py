@@ -12,7 +12,6 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
-
 GRID = torch.linspace(-1, 1, 12).reshape(1, 2, 3, 2)
 
 
