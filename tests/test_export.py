@@ -1,6 +1,7 @@
 """Every jitted entry point lowers for CPU, GPU and TPU; none is needed."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import jax.random as jr
 import pytest

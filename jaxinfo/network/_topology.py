@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import equinox as eqx
@@ -92,26 +92,14 @@ class Topology(eqx.Module):
         return self._structure.edges
 
     @property
-    def nodes(self) -> Mapping[str, dict[str, dict[str, Any]]]:
+    def nodes(self) -> "Nodes":
         """For each layer `{"input": {"activation", "shape"}, "output": {"activation", "shape"}}`.
 
         Shapes are those of one example, without a batch axis. The input's activation is the one
         that bounds what arrives (also through a flattening or a pooling), `None` if there is none.
+        Looked up by name or by module, in order of execution.
         """
-        shapes = self._structure.program.shapes
-        return {
-            place.name: {
-                "input": {
-                    "activation": place.in_activation,
-                    "shape": tuple(shapes[place.input].shape),
-                },
-                "output": {
-                    "activation": place.activation,
-                    "shape": tuple(shapes[place.output].shape),
-                },
-            }
-            for place in self._structure.places
-        }
+        return Nodes(self)
 
     def kind(self, layer: Any) -> str:
         """What a layer does: `linear`, `conv`, `avg_pool`, `max_pool`, `min_pool` or `pool`."""
@@ -231,6 +219,34 @@ class Topology(eqx.Module):
         fn = _Cut(tuple(self._leaves()), program, place.input, place.product, in_box, out_box, ())
         return Channel(fn, shapes[place.input].shape, affine=True, name=place.name)
 
+    def run(
+        self, x: Array, *, replace: Mapping[str, Callable[[Array], Array]] | None = None
+    ) -> tuple[dict[str, Array], Array]:
+        """Evaluate the model on one example, layer by layer.
+
+        **Arguments:**
+
+        - `x`: an example of the shape that the topology was made with.
+        - `replace`: for some layers, a function of the pre-activation that takes the place of the
+            activation.
+
+        **Returns:** the pre-activation of every layer by name (for a pooling its result), and the
+        first output of the model.
+
+        **Raises:** `KeyError` if `replace` names a layer that does not exist.
+        """
+        replace = {self.name_of(layer): fn for layer, fn in (replace or {}).items()}
+        leaves = eqx.tree_at(lambda topology: topology.args[0], self, x)._leaves()
+        evaluate = self._structure.program.evaluate
+        known: dict[int, Array] = {}
+        pre_activations: dict[str, Array] = {}
+        for place in self._structure.places:
+            pre = pre_activations[place.name] = evaluate(place.pre, leaves, known)
+            known[place.pre] = pre
+            if place.name in replace:
+                known[place.output] = replace[place.name](pre)
+        return pre_activations, evaluate(self._structure.program.outputs[0], leaves, known)
+
     def _leaves(self) -> list[Array]:
         params, _ = eqx.partition((self.model, self.args), _is_array)
         leaves = [jnp.asarray(leaf) for leaf in jtu.tree_leaves(params)]
@@ -265,6 +281,33 @@ class Topology(eqx.Module):
         graph.add_nodes_from(self.nodes.items())
         graph.add_edges_from(self.edges)
         return graph
+
+
+class Nodes(Mapping[str, dict[str, dict[str, Any]]]):
+    """What is known of each layer of a topology: see `Topology.nodes`."""
+
+    def __init__(self, topology: Topology):
+        self._topology = topology
+
+    def __getitem__(self, layer: Any) -> dict[str, dict[str, Any]]:
+        structure = self._topology._structure
+        place, shapes = structure.by_name[self._topology.name_of(layer)], structure.program.shapes
+        return {
+            side: {"activation": activation, "shape": tuple(shapes[value].shape)}
+            for side, value, activation in (
+                ("input", place.input, place.in_activation),
+                ("output", place.output, place.activation),
+            )
+        }
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._topology.names)
+
+    def __len__(self) -> int:
+        return len(self._topology.names)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 def topology_of(model: Callable[..., Any], x: Any, *args: Any) -> Topology:

@@ -6,6 +6,7 @@ import math
 import pathlib
 from typing import Any
 
+from .._core import require
 from ._figures import causal_plane, ei_matrix, layer_bars, weight_graph
 from ._report import Layer, Report
 
@@ -46,8 +47,10 @@ def write_report(report: Report, folder: str | pathlib.Path) -> pathlib.Path:
     folder = pathlib.Path(folder)
     figures = _figures(report)
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    for name, (figure, _) in figures.items():
-        figure.savefig(folder / "figures" / f"{name}.svg", metadata={"Date": None})
+    # A fixed salt and no date: the same report gives the same files.
+    with require("matplotlib", extra="report").rc_context({"svg.hashsalt": "jaxinfo"}):
+        for name, (figure, _) in figures.items():
+            figure.savefig(folder / "figures" / f"{name}.svg", metadata={"Date": None})
     (folder / "report.json").write_text(json.dumps(as_json(report), indent=2) + "\n")
     page = folder / "index.html"
     drawn = {

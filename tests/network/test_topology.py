@@ -258,6 +258,8 @@ def test_modules_name_their_layers():
     model = convolutional(jr.key(0))
     topology = topology_of(model, jnp.zeros((1, 6, 6)))
     assert topology.name_of(model.layers[2]) == "layers.2"
+    assert topology.nodes[model.layers[2]] == topology.nodes["layers.2"]
+    assert dict(topology.nodes).keys() == set(topology.names)
     assert topology.channel(model.layers[3], model.layers[0]).name == "layers.0 -> layers.3"
     alone = eqx.nn.Linear(2, 2, key=jr.key(0))
     with pytest.raises(ValueError, match="not a part of the model"):

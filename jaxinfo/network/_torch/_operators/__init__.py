@@ -3,17 +3,19 @@
 Importing a family registers its functions; nothing else is exported.
 """
 
-from . import _attention as _attention
-from . import _convolution as _convolution
-from . import _creation as _creation
-from . import _indexing as _indexing
-from . import _interpolation as _interpolation
-from . import _linear as _linear
-from . import _normalisation as _normalisation
-from . import _pointwise as _pointwise
-from . import _pooling as _pooling
-from . import _recurrent as _recurrent
-from . import _reductions as _reductions
-from . import _scatter as _scatter
-from . import _shapes as _shapes
-from . import _symbolic as _symbolic
+from . import (
+    _attention as _attention,
+    _convolution as _convolution,
+    _creation as _creation,
+    _indexing as _indexing,
+    _interpolation as _interpolation,
+    _linear as _linear,
+    _normalisation as _normalisation,
+    _pointwise as _pointwise,
+    _pooling as _pooling,
+    _recurrent as _recurrent,
+    _reductions as _reductions,
+    _scatter as _scatter,
+    _shapes as _shapes,
+    _symbolic as _symbolic,
+)

@@ -1,0 +1,133 @@
+"""How a row is measured.
+
+Both sides get the same inputs and are called once before anything is timed: for jaxinfo, that call
+compiles, and its time is reported apart. Then the answers are checked; a wrong answer has no speed.
+Then the two are called in turn, so that a busy machine is busy for both, and medians with the range
+of the middle half are reported. Peak memory is that of a process of its own that makes the inputs and
+calls one side once, less what the inputs alone take. Times depend on the machine: quote the ratios.
+"""
+
+import dataclasses
+import gc
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One piece of work: both sides as functions of nothing, and what makes them agree.
+
+    `check(ours, theirs)` raises if the answers do not agree; without a peer, `theirs` is `None`.
+    `floor` is the least time in seconds that the arithmetic or the memory traffic needs, if known,
+    and `floor_note` says what it counts.
+    """
+
+    ours: Callable[[], Any]
+    peer: Callable[[], Any] | None
+    check: Callable[[Any, Any], None]
+    floor: float | None = None
+    floor_note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A named case and who the peer is; `make(quick)` builds it, smaller when quick."""
+
+    name: str
+    peer: str
+    make: Callable[[bool], Case]
+
+
+ROWS: dict[str, Row] = {}
+
+
+def row(name: str, *, peer: str) -> Callable[[Callable[[bool], Case]], Callable[[bool], Case]]:
+    """Register the decorated `make(quick)` as a row of the table."""
+
+    def register(make: Callable[[bool], Case]) -> Callable[[bool], Case]:
+        if name in ROWS:
+            raise ValueError(f"There is a benchmark named {name!r} already.")
+        ROWS[name] = Row(name, peer, make)
+        return make
+
+    return register
+
+
+def measure(row: Row, *, quick: bool) -> dict[str, Any]:
+    """Check and time one row; times in seconds, memory in MiB, unknown is `None`."""
+    case = row.make(quick)
+    first_call, ours = _timed(case.ours)
+    theirs = None if case.peer is None else _timed(case.peer)[1]
+    case.check(ours, theirs)
+    times: dict[str, list[float]] = {"ours": [], "peer": []}
+    started, budget, most = time.perf_counter(), (3.0 if quick else 20.0), (5 if quick else 31)
+    gc.collect()
+    gc.disable()
+    try:
+        while len(times["ours"]) < 3 or (
+            len(times["ours"]) < most and time.perf_counter() - started < budget
+        ):
+            times["ours"].append(_timed(case.ours)[0])
+            if case.peer is not None:
+                times["peer"].append(_timed(case.peer)[0])
+    finally:
+        gc.enable()
+    mine, other = _summary(times["ours"]), _summary(times["peer"])
+    return {
+        "name": row.name,
+        "peer": row.peer,
+        "repeats": len(times["ours"]),
+        "compile_s": max(first_call - mine["median_s"], 0.0),
+        "ours": {**mine, "peak_mib": peak_memory(row.name, "ours", quick)},
+        "theirs": None
+        if case.peer is None
+        else {**other, "peak_mib": peak_memory(row.name, "peer", quick)},
+        "ratio": None if case.peer is None else other["median_s"] / mine["median_s"],
+        "floor_s": case.floor,
+        "floor_note": case.floor_note,
+    }
+
+
+def _timed(fn: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter_ns()
+    result = jax.block_until_ready(fn())
+    return (time.perf_counter_ns() - start) / 1e9, result
+
+
+def _summary(times: list[float]) -> dict[str, Any]:
+    if not times:
+        return {}
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    return {"median_s": median, "low_s": low, "high_s": high}
+
+
+def peak_memory(name: str, side: str, quick: bool) -> float | None:
+    """Peak resident memory of one side in a fresh process, less that of making the inputs."""
+    command = [sys.executable, "-m", "benchmarks", "--memory-of", name, side]
+    done = subprocess.run(
+        command + (["--quick"] if quick else []), capture_output=True, text=True, check=False
+    )
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+def print_peak_memory(name: str, side: str, quick: bool) -> None:
+    """The other end of `peak_memory`: run in the fresh process, on Linux."""
+    case = ROWS[name].make(quick)
+    gc.collect()
+    before = _kib("VmRSS")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget the peak of what came before
+    jax.block_until_ready((case.ours if side == "ours" else case.peer)())
+    print(json.dumps((_kib("VmHWM") - before) / 1024))
+
+
+def _kib(field: str) -> int:
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))

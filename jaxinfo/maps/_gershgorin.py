@@ -1,0 +1,108 @@
+"""Eigenvalues in an interval or disc, by Gershgorin's theorem."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ._base import AbstractSquareMap
+from ._numerics import at_least_single, largest, outside
+from ._options import Number, ordered_bounds
+
+
+class GershgorinLinear(AbstractSquareMap):
+    r"""Every eigenvalue within the disc whose diameter is `[sigma_min, sigma_max]`.
+
+    With $c$ the middle of the bounds and $r$ half their distance,
+
+    $$W_{ii} = c + r\,(\mathrm{sigmoid}(d_i) - \tfrac12), \qquad
+      W_{ij} = \tfrac r2 \frac{e^{A_{ij}}}{\sum_{k \ne i} e^{A_{ik}}} \quad (j \ne i)$$
+
+    so each diagonal entry stays within $r/2$ of $c$ and the rest of its row sums to $r/2$: by
+    Gershgorin's theorem, no eigenvalue is farther than $r$ from $c$.
+
+    With `real`, $A = w + w^T$. The matrix of row softmaxes is then similar to a symmetric one, by a
+    diagonal similarity: its eigenvalues are real, hence in `[sigma_min, sigma_max]`. With `symmetric`
+    the map is that symmetric matrix itself, $W_{ij} = \frac r2 e^{A_{ij}} / \sqrt{Z_i Z_j}$ with $Z_i$ the
+    denominators above, of the very same spectrum.
+
+    **Arguments:**
+
+    - `sigma_min`, `sigma_max`: bounds of the eigenvalues.
+    - `real`: make all eigenvalues real.
+    - `symmetric`: which of the two similar matrices, if `real`. By default the symmetric one; from
+        `from_parameters`, by default the row softmax, which is the documented formula.
+
+    **Source:** Lechner, Hasani, Rus and Grosu (2020), *Gershgorin loss stabilizes the recurrent neural
+    network compartment of an end-to-end robot learning scheme*; arXiv:2011.13492; neuromancer.slim.
+    """
+
+    w: Float[Array, "n n"]
+    diag: Float[Array, " n"]
+    sigma_min: float = eqx.field(static=True)
+    sigma_max: float = eqx.field(static=True)
+    real: bool = eqx.field(static=True)
+    symmetric: bool = eqx.field(static=True)
+
+    _source_options = {"symmetric": False}
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        use_bias: bool = False,
+        *,
+        key: PRNGKeyArray,
+        sigma_min: Number = 0.0,
+        sigma_max: Number = 1.0,
+        real: bool = True,
+        symmetric: bool = True,
+    ):
+        bias_key, w_key, diag_key = jr.split(key, 3)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        self.sigma_min, self.sigma_max = ordered_bounds(sigma_min, sigma_max)
+        self.real, self.symmetric = real, symmetric
+        self.w = jr.uniform(w_key, (in_features, in_features))
+        self.diag = jr.normal(diag_key, (in_features,))
+
+    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
+        centre = (self.sigma_min + self.sigma_max) / 2
+        radius = (self.sigma_max - self.sigma_min) / 2
+        scores = self.w + self.w.T if self.real else self.w
+        shares = _off_diagonal_softmax(scores, symmetric=self.real and self.symmetric)
+        return jnp.diag(centre + radius * (jax.nn.sigmoid(self.diag) - 0.5)) + radius / 2 * shares
+
+    @property
+    def equation(self) -> str:
+        kind = "real eigenvalues" if self.real else "|eigenvalue - centre| <= radius"
+        return (
+            f"W = diag(d) + (radius / 2) * softmax of each row off the diagonal, {kind}, "
+            f"[{self.sigma_min:g}, {self.sigma_max:g}]"
+        )
+
+    def violation(self) -> Float[Array, ""]:
+        W = at_least_single(self.effective_W())
+        if self.real and self.symmetric:
+            values = outside(jnp.linalg.eigvalsh(W), self.sigma_min, self.sigma_max)
+            return jnp.maximum(values, largest(W - W.T))
+        # The theorem's own hypothesis, which bounds the eigenvalues on every platform.
+        diagonal = jnp.diagonal(W)
+        reach = jnp.abs(diagonal - (self.sigma_min + self.sigma_max) / 2)
+        reach = reach + jnp.sum(jnp.abs(W - jnp.diag(diagonal)), axis=1)
+        return outside(reach, 0.0, (self.sigma_max - self.sigma_min) / 2)
+
+
+def _off_diagonal_softmax(scores: Float[Array, "n n"], *, symmetric: bool) -> Float[Array, "n n"]:
+    n = scores.shape[0]
+    if n == 1:
+        return jnp.zeros_like(scores)
+    off = ~jnp.eye(n, dtype=bool)
+    logs = at_least_single(scores)
+    totals = jax.nn.logsumexp(jnp.where(off, logs, -jnp.inf), axis=1)
+    if symmetric:
+        logs = logs - (totals[:, None] + totals[None, :]) / 2
+        logs = (logs + logs.T) / 2  # symmetric to the last bit
+    else:
+        logs = logs - totals[:, None]
+    return jnp.where(off, jnp.exp(jnp.where(off, logs, 0)), 0).astype(scores.dtype)

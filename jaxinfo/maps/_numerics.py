@@ -1,0 +1,64 @@
+"""Small functions that several families of maps share."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray, Shaped
+
+
+def uniform(key: PRNGKeyArray, shape: tuple[int, ...], fan_in: int) -> Float[Array, "*shape"]:
+    r"""Uniform in $\pm 1/\sqrt{\text{fan in}}$: the usual start of a dense layer."""
+    bound = 1 / math.sqrt(fan_in)
+    return jr.uniform(key, shape, minval=-bound, maxval=bound)
+
+
+def at_least_single(x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    """`x` in single precision if it is in half precision, which no factorisation or solve accepts."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def between(
+    x: Float[Array, "*shape"],
+    lower: Float[Array, ""] | float,
+    upper: Float[Array, ""] | float,
+) -> Float[Array, "*shape"]:
+    r"""$u - (u - l)\,\sigma(x)$: the whole line squeezed between two bounds, falling in `x`."""
+    return upper - (upper - lower) * jax.nn.sigmoid(x)
+
+
+def unsqueezed(y: Float[Array, "*shape"], lower: float, upper: float) -> Float[Array, "*shape"]:
+    """The inverse of `between`; values at or outside a bound give a large finite number."""
+    if lower == upper:
+        return jnp.zeros_like(y)
+    eps = jnp.finfo(y.dtype).eps
+    share = jnp.clip((upper - y) / (upper - lower), eps / 4, 1 - eps / 2)
+    return jnp.log(share) - jnp.log1p(-share)
+
+
+def frobenius(x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
+    """The root of the sum of squares, with gradient 0 at 0."""
+    square = jnp.sum(jnp.real(x * jnp.conj(x)))
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+
+
+def largest(x: Shaped[Array, "..."]) -> Float[Array, ""]:
+    """The largest magnitude; 0 for an empty array."""
+    return jnp.max(jnp.abs(at_least_single(x)), initial=0.0)
+
+
+def outside(
+    x: Float[Array, "*shape"],
+    lower: Float[Array, ""] | float,
+    upper: Float[Array, ""] | float,
+) -> Float[Array, ""]:
+    """How far the worst entry of `x` lies outside `[lower, upper]`."""
+    return largest(jnp.maximum(jnp.maximum(lower - x, x - upper), 0))
+
+
+def orthonormality(columns: Inexact[Array, "n m"]) -> Float[Array, ""]:
+    """The largest entry of $|C^H C - I|$."""
+    columns = at_least_single(columns)
+    return largest(columns.conj().T @ columns - jnp.eye(columns.shape[1], dtype=columns.dtype))

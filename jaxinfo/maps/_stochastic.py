@@ -1,0 +1,283 @@
+"""Maps with prescribed row or column sums."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray
+
+from .._core import safe_divide
+from ._base import AbstractLinearMap, AbstractSquareMap
+from ._numerics import at_least_single, between, largest, outside, uniform, unsqueezed
+from ._options import Number, ordered_bounds
+from ._signed import without_inner_biases
+
+
+class RightStochasticLinear(AbstractLinearMap):
+    r"""A non-negative matrix whose rows sum to 1: $W_{ij} = e^{A_{ij}} / \sum_k e^{A_{ik}}$.
+
+    **Source:** neuromancer.slim; https://en.wikipedia.org/wiki/Stochastic_matrix
+    """
+
+    weight: Float[Array, "in_features out_features"]
+
+    def __init__(
+        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
+    ):
+        bias_key, key = jr.split(key)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        self.weight = uniform(key, (in_features, out_features), in_features)
+
+    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
+        return jax.nn.softmax(self.weight, axis=1)
+
+    @property
+    def equation(self) -> str:
+        return "W = softmax of each row of A, so W >= 0 and W 1 = 1"
+
+    def violation(self) -> Float[Array, ""]:
+        return _stochastic_violation(self.effective_W(), 1.0, 1.0)
+
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        return {"weight": _log(onto_simplex(W))}
+
+
+class LeftStochasticLinear(AbstractLinearMap):
+    r"""A non-negative matrix whose columns sum to 1: $W_{ij} = e^{A_{ij}} / \sum_k e^{A_{kj}}$.
+
+    **Source:** neuromancer.slim; https://en.wikipedia.org/wiki/Stochastic_matrix
+    """
+
+    weight: Float[Array, "in_features out_features"]
+
+    def __init__(
+        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
+    ):
+        bias_key, key = jr.split(key)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        self.weight = uniform(key, (in_features, out_features), in_features)
+
+    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
+        return jax.nn.softmax(self.weight, axis=0)
+
+    @property
+    def equation(self) -> str:
+        return "W = softmax of each column of A, so W >= 0 and 1^T W = 1^T"
+
+    def violation(self) -> Float[Array, ""]:
+        return _stochastic_violation(self.effective_W().T, 1.0, 1.0)
+
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        return {"weight": _log(onto_simplex(W.T).T)}
+
+
+class DoublyStochasticLinear(AbstractSquareMap):
+    r"""A non-negative square matrix whose rows and columns all sum to 1, by Sinkhorn's iteration.
+
+    $W = D_1 e^A D_2$ with the diagonal scalings that make it so, found by normalising rows and columns
+    in turn. What a finite number of rounds leaves is taken away by scaling down the rows and columns
+    that are too heavy and adding a non-negative matrix of rank one, so that the promise holds also
+    where the iteration has not converged. Where it has, the correction is nil.
+
+    `from_matrix` gives the nearest member in relative entropy, for a positive matrix.
+
+    **Arguments:** `iterations`: rounds of normalisation. The gradient goes through all of them.
+
+    **Reference:** Sinkhorn and Knopp (1967), *Concerning nonnegative matrices and doubly stochastic
+    matrices*; Altschuler, Weed and Rigollet (2017), *Near-linear time approximation algorithms for
+    optimal transport via Sinkhorn iteration*, for the correction.
+    """
+
+    weight: Float[Array, "in_features out_features"]
+    iterations: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        use_bias: bool = False,
+        *,
+        key: PRNGKeyArray,
+        iterations: int = 50,
+    ):
+        if iterations < 1:
+            raise ValueError(f"`iterations` must be at least 1; got {iterations}.")
+        bias_key, key = jr.split(key)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        self.weight = uniform(key, (in_features, out_features), in_features)
+        self.iterations = iterations
+
+    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
+        return sinkhorn(self.weight, iterations=self.iterations)
+
+    @property
+    def equation(self) -> str:
+        return "W = D1 exp(A) D2, so W >= 0, W 1 = 1 and 1^T W = 1^T"
+
+    def violation(self) -> Float[Array, ""]:
+        W = self.effective_W()
+        return jnp.maximum(_stochastic_violation(W, 1.0, 1.0), _stochastic_violation(W.T, 1.0, 1.0))
+
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        return {"weight": _log(W)}
+
+
+class PerronFrobeniusLinear(AbstractLinearMap):
+    r"""A non-negative matrix whose row sums lie in `[sigma_min, sigma_max]`.
+
+    $W_{ij} = s_{ij} P_{ij}$ with $P$ the softmax of each row of `weight` and $s_{ij}$ the entries of
+    `scaling` squeezed into the bounds. By the theorem of Perron and Frobenius the spectral radius of
+    a square one lies within the same bounds.
+
+    `from_matrix` projects each row onto the non-negative rows with an admissible sum.
+
+    **Arguments:** `sigma_min`, `sigma_max`: bounds of the row sums and of the dominant eigenvalue.
+
+    **Source:** Tuor, Drgona and Vrabie (2020), *Constrained neural ordinary differential equations
+    with stability guarantees*, arXiv:2004.10883; neuromancer.slim.
+    """
+
+    weight: Float[Array, "in_features out_features"]
+    scaling: Float[Array, "in_features out_features"]
+    sigma_min: float = eqx.field(static=True)
+    sigma_max: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        use_bias: bool = False,
+        *,
+        key: PRNGKeyArray,
+        sigma_min: Number = 0.8,
+        sigma_max: Number = 1.0,
+    ):
+        bias_key, key, scaling_key = jr.split(key, 3)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        self.sigma_min, self.sigma_max = ordered_bounds(sigma_min, sigma_max, least=0)
+        self.weight = uniform(key, (in_features, out_features), in_features)
+        self.scaling = jr.uniform(scaling_key, (in_features, out_features))
+
+    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
+        return perron_frobenius(self.weight, self.scaling, self.sigma_min, self.sigma_max)
+
+    @property
+    def equation(self) -> str:
+        return f"W = s * softmax of each row of A, {self.sigma_min:g} <= W 1 <= {self.sigma_max:g}"
+
+    def violation(self) -> Float[Array, ""]:
+        return _stochastic_violation(self.effective_W(), self.sigma_min, self.sigma_max)
+
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        positive = jax.nn.relu(W)
+        sums = jnp.sum(positive, axis=1, keepdims=True)
+        total = jnp.clip(sums, self.sigma_min, self.sigma_max)
+        rows = jnp.where(sums == total, positive, onto_simplex(W, total))
+        scaling = unsqueezed(total, self.sigma_min, self.sigma_max)
+        return {"weight": _log(rows), "scaling": jnp.broadcast_to(scaling, W.shape)}
+
+
+class StableSplitLinear(AbstractLinearMap):
+    r"""$W = B - C$ with $B$ and $C$ non-negative, of bounded row sums.
+
+    The rows of $B$ sum to `sigma_max`, those of $C$ to something in `[0, sigma_max - sigma_min]`; so
+    the rows of $W$ sum to something in `[sigma_min, sigma_max]`. That is the promise. It bounds the
+    spectral radius of $B$ and of $C$, but that of their difference only by
+    $2 \sigma_{max} - \sigma_{min}$: $W$ itself need not be stable.
+
+    **Arguments:** `sigma_min`, `sigma_max`: bounds of the row sums.
+
+    **Source:** neuromancer.slim.
+    """
+
+    B: PerronFrobeniusLinear
+    C: PerronFrobeniusLinear
+    sigma_min: float = eqx.field(static=True)
+    sigma_max: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        use_bias: bool = False,
+        *,
+        key: PRNGKeyArray,
+        sigma_min: Number = 0.1,
+        sigma_max: Number = 1.0,
+    ):
+        bias_key, b_key, c_key = jr.split(key, 3)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        self.sigma_min, self.sigma_max = low, high = ordered_bounds(sigma_min, sigma_max)
+        self.B = PerronFrobeniusLinear(
+            in_features, out_features, key=b_key, sigma_min=high, sigma_max=high
+        )
+        self.C = PerronFrobeniusLinear(
+            in_features, out_features, key=c_key, sigma_min=0.0, sigma_max=high - low
+        )
+
+    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
+        return self.B.effective_W() - self.C.effective_W()
+
+    @property
+    def equation(self) -> str:
+        return f"W = B - C, B >= 0, C >= 0, {self.sigma_min:g} <= W 1 <= {self.sigma_max:g}"
+
+    def violation(self) -> Float[Array, ""]:
+        sums = jnp.sum(at_least_single(self.effective_W()), axis=1)
+        of_sums = outside(sums, self.sigma_min, self.sigma_max)
+        return jnp.maximum(of_sums, jnp.maximum(self.B.violation(), self.C.violation()))
+
+    def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
+        return without_inner_biases(params)
+
+
+def perron_frobenius(
+    weight: Float[Array, "n m"], scaling: Float[Array, "n m"], sigma_min: float, sigma_max: float
+) -> Float[Array, "n m"]:
+    """A non-negative matrix with row sums between the bounds: see `PerronFrobeniusLinear`."""
+    return between(scaling, sigma_min, sigma_max) * jax.nn.softmax(weight, axis=1)
+
+
+def sinkhorn(scores: Float[Array, "n n"], *, iterations: int = 50) -> Float[Array, "n n"]:
+    """A doubly stochastic matrix near `D1 exp(scores) D2`: see `DoublyStochasticLinear`."""
+    logs = at_least_single(scores)
+
+    def normalise(logs, _):
+        logs = logs - jax.nn.logsumexp(logs, axis=0, keepdims=True)
+        return logs - jax.nn.logsumexp(logs, axis=1, keepdims=True), None
+
+    logs, _ = jax.lax.scan(normalise, logs, length=iterations)
+    W = jnp.exp(logs)
+    W = W / jnp.maximum(jnp.sum(W, axis=1, keepdims=True), 1)
+    W = W / jnp.maximum(jnp.sum(W, axis=0, keepdims=True), 1)
+    row_gaps = jax.nn.relu(1 - jnp.sum(W, axis=1))
+    column_gaps = jax.nn.relu(1 - jnp.sum(W, axis=0))
+    # The two sets of gaps have the same sum; dividing by one fills the other exactly.
+    W = W + row_gaps[:, None] * safe_divide(column_gaps, jnp.sum(column_gaps))
+    return W.astype(scores.dtype)
+
+
+def onto_simplex(
+    W: Float[Array, "n m"], total: Float[Array, "#n 1"] | float = 1.0
+) -> Float[Array, "n m"]:
+    """Each row's Euclidean projection onto the non-negative rows that sum to `total`.
+
+    Duchi et al. (2008), *Efficient projections onto the l1-ball*: subtract the threshold that
+    leaves the right sum, found by sorting.
+    """
+    descending = -jnp.sort(-W, axis=1)
+    count = jnp.arange(1, W.shape[1] + 1, dtype=W.dtype)
+    threshold = (jnp.cumsum(descending, axis=1) - total) / count
+    kept = jnp.sum(descending > threshold, axis=1, keepdims=True)
+    at = jnp.take_along_axis(threshold, jnp.maximum(kept - 1, 0), axis=1)
+    return jnp.maximum(W - at, 0)
+
+
+def _stochastic_violation(W: Float[Array, "n m"], lower: float, upper: float) -> Float[Array, ""]:
+    W = at_least_single(W)
+    return jnp.maximum(largest(jnp.minimum(W, 0)), outside(jnp.sum(W, axis=1), lower, upper))
+
+
+def _log(p: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """The logarithm, finite at 0: the softmax of it differs from `p` by less than rounding."""
+    return jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))

@@ -1,0 +1,340 @@
+"""What is particular to one family, and maps inside models."""
+
+import functools
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import jaxinfo.maps as maps
+
+
+def one_by_one(x, u):
+    for row in np.asarray(u, np.float64):
+        square = row @ row
+        if square > 0:
+            x = x - 2 * np.outer(x @ row, row) / square
+    return x
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31 - 1), st.integers(0, 5), st.sampled_from([1e-20, 1.0, 1e15]))
+def test_a_product_of_reflections_is_one_after_the_other(seed, m, scale):
+    rng = np.random.default_rng(seed)
+    x, u = rng.normal(size=(3, 4)), rng.normal(size=(m, 4)) * (rng.random((m, 1)) > 0.2)
+    y = maps.householder_product(x, scale * u)
+    np.testing.assert_allclose(y, one_by_one(x, u), atol=5e-6)
+
+
+def test_reflection_limits(getkey):
+    x, u = jr.normal(getkey(), (2, 5)), jr.normal(getkey(), (5,))
+    np.testing.assert_array_equal(maps.householder_product(x, u, 0), x)
+    y = maps.householder_product(x, u, 2)
+    np.testing.assert_array_equal(y[:, :3], x[:, :3])
+    np.testing.assert_allclose(maps.householder_product(y, u, 2), x, atol=1e-6)
+    gradient = jax.grad(lambda u: jnp.sum(maps.householder_product(x, u) ** 3))(jnp.zeros(5))
+    np.testing.assert_array_equal(gradient, 0)
+    for bad in (
+        lambda: maps.householder_product(x, u, 6),
+        lambda: maps.householder_product(x, u[1:]),
+    ):
+        with pytest.raises(ValueError, match="`[ku]`"):
+            bad()
+
+
+def test_a_large_product_keeps_lengths_in_single_precision(getkey):
+    m = eqx.filter_jit(maps.OrthogonalLinear)(256, 256, key=getkey())
+    assert eqx.filter_jit(lambda m: m.violation())(m) < 3e-6
+
+
+@pytest.mark.parametrize("n", (3, 4))
+def test_orthogonal_reaches_both_determinants_and_can_leave_the_identity(n, getkey):
+    Q = jr.orthogonal(getkey(), n)
+    for target in (Q, Q.at[0].multiply(-1), jnp.eye(n), jnp.eye(n)[::-1]):
+        near = maps.OrthogonalLinear.from_matrix(target)
+        np.testing.assert_allclose(near.effective_W(), target, atol=2e-6)
+    x = jr.normal(getkey(), (6, n))
+    identity = maps.OrthogonalLinear.from_matrix(jnp.eye(n))
+    gradient = eqx.filter_grad(lambda m: jnp.sum((m(x) - x[:, ::-1]) ** 2))(identity)
+    assert jnp.linalg.norm(gradient.U) > 0.1
+
+
+@pytest.mark.parametrize(
+    "W, radius",
+    [
+        ([[0.0, 1.2], [-1.2, 0.0]], 1.2),
+        ([[0.6, 0.0, 5.0], [0.0, -0.6, 1.0], [0.0, 0.0, 0.1]], 0.6),
+        ([[0.0, 1.0, 2.0], [0.0, 0.0, 3.0], [0.0, 0.0, 0.0]], 0.0),
+        (np.zeros((3, 3)), 0.0),
+        ([[0.5, 1e4], [0.0, 0.4]], 0.5),
+        ([[-3e-20]], 3e-20),
+    ],
+    ids=("pair", "plus-minus", "nilpotent", "zero", "skewed", "tiny"),
+)
+def test_spectral_radius(W, radius):
+    found, gradient = jax.jit(jax.value_and_grad(maps.spectral_radius))(jnp.asarray(W, jnp.float32))
+    np.testing.assert_allclose(found, radius, rtol=1e-5)
+    assert jnp.all(jnp.isfinite(gradient))
+
+
+def exact(W):
+    return np.abs(np.linalg.eigvals(np.asarray(W))).max()
+
+
+def test_spectral_radius_of_random_matrices_and_its_derivative(getkey, x64):
+    for n in (2, 3, 5, 8):
+        W, V = jr.normal(getkey(), (2, n, n))
+        found, slope = jax.jvp(maps.spectral_radius, (W,), (V,))
+        np.testing.assert_allclose(found, exact(W), rtol=1e-10)
+        h = 1e-6
+        finite = (exact(W + h * V) - exact(W - h * V)) / (2 * h)
+        np.testing.assert_allclose(slope, finite, rtol=1e-5, atol=1e-7)
+
+
+def test_power_bound_is_brought_below_its_bound(getkey):
+    m = maps.PowerBoundLinear(8, 8, key=getkey(), max_p=0.9)
+
+    @eqx.filter_jit
+    def descend(m):
+        def step(m, _):
+            return eqx.apply_updates(
+                m, jax.tree.map(lambda g: -0.1 * g, eqx.filter_grad(lambda m: m.reg_error())(m))
+            ), None
+
+        return jax.lax.scan(step, m, length=100)[0]
+
+    assert np.abs(np.linalg.eigvals(descend(m).W)).max() < 0.91
+
+
+@pytest.mark.parametrize("p", (1, 2, math.inf, "fro", "nuc"))
+def test_bounded_norm_is_the_matrix_norm(p, getkey):
+    m = maps.BoundedNormLinear(3, 5, key=getkey(), p=p, sigma_min=10, sigma_max=20)
+    W = np.asarray(m.effective_W())
+    np.testing.assert_allclose(m.reg_error(), 10 - np.linalg.norm(W, p), rtol=1e-5)
+    zero = jax.tree.map(jnp.zeros_like, m)
+    gradient = eqx.filter_grad(lambda m: m.reg_error())(zero)
+    assert jnp.all(jnp.isfinite(gradient.weight))
+
+
+def test_bounded_norm_of_the_entries(getkey):
+    m = maps.BoundedNormLinear(3, 5, key=getkey(), p=3, entrywise=True, sigma_max=0.2)
+    W = np.asarray(m.effective_W())
+    np.testing.assert_allclose(m.reg_error(), (np.abs(W) ** 3).sum() ** (1 / 3) - 0.2, rtol=1e-5)
+
+
+def test_l0_draws_with_a_key_only(getkey):
+    m = maps.L0Linear(5, 40, key=getkey(), droprate_init=0.5)
+    x, key = jr.normal(getkey(), (3, 5)), getkey()
+    np.testing.assert_array_equal(m(x), m(x))
+    np.testing.assert_allclose(m(x, key=key), m.sampled(key)(x), atol=1e-6)
+    assert not jnp.allclose(m(x, key=key), m(x))
+    gates = jax.jit(jax.vmap(m.gates))(jr.split(getkey(), 20))
+    closed = 1 - jnp.mean(1 - m.cdf_qz(0.0))
+    assert abs(float(jnp.mean(gates == 0) - closed)) < 0.03
+    u = jnp.linspace(0.01, 0.99, 7)[:, None, None]
+    np.testing.assert_allclose(
+        m.cdf_qz(m.quantile_concrete(u)), jnp.broadcast_to(u, (7, 5, 40)), atol=1e-5
+    )
+
+
+def test_gershgorin_representatives_have_one_spectrum(getkey):
+    m = maps.GershgorinLinear(6, 6, key=getkey(), sigma_min=-1, sigma_max=2)
+    rows = maps.GershgorinLinear.from_parameters(
+        {"w": m.w, "diag": m.diag}, 6, 6, sigma_min=-1, sigma_max=2
+    )
+    np.testing.assert_array_equal(m.effective_W(), m.effective_W().T)
+    spectra = [np.sort(np.linalg.eigvals(each.effective_W()).real) for each in (rows, m)]
+    np.testing.assert_allclose(*spectra, atol=1e-5)
+    assert not jnp.allclose(rows.effective_W(), m.effective_W())
+
+
+def test_learnt_bounds_may_cross(getkey):
+    m = maps.SVDLinearLearnBounds(3, 3, key=getkey(), sigma_min=0, sigma_max=1)
+    crossed = eqx.tree_at(lambda m: m.sigma_min, m, jnp.asarray(1.5))
+    assert [float(b) for b in crossed.bounds()] == [1.0, 1.5]
+    assert crossed.violation() < 1e-6
+    np.testing.assert_array_less(1 - 1e-5, jnp.linalg.svd(crossed.effective_W(), compute_uv=False))
+
+
+@pytest.mark.parametrize("tied", (True, False))
+def test_butterfly_never_forms_the_matrix(tied):
+    n = 1 << 12
+    m = eqx.filter_jit(maps.ButterflyLinear)(n, n, key=jr.key(0), tied_weight=tied)
+    arrays, static = eqx.partition(m, eqx.is_array)
+    grad = jax.jit(jax.grad(lambda arrays, x: jnp.sum(eqx.combine(arrays, static)(x) ** 2)))
+    memory = grad.lower(arrays, jnp.ones(n)).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 4 * n * 12 * 12  # some arrays of n log n; n^2 is 64 MiB
+
+
+def test_butterfly_starts_orthogonal(getkey):
+    for complex in (False, True):
+        for increasing in (False, True):
+            m = maps.ButterflyLinear(
+                8, 8, key=getkey(), complex=complex, ortho_init=True, increasing_stride=increasing
+            )
+            W = np.asarray(m.effective_W())
+            np.testing.assert_allclose(W @ W.conj().T, np.eye(8), atol=1e-5)
+
+
+def test_initial_scale_follows_the_inputs(getkey):
+    wide = maps.RightStochasticLinear(4, 400, key=getkey())
+    assert 0.45 < jnp.max(jnp.abs(wide.weight)) <= 0.5
+    tall = maps.Linear(400, 4, True, key=getkey())
+    assert jnp.max(jnp.abs(tall.bias)) <= 0.05
+
+
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda k: maps.SymmetricLinear(3, 4, key=k), "must be square"),
+        (lambda k: maps.SymplecticLinear(3, 3, key=k), "even"),
+        (lambda k: maps.HamiltonianLinear(5, 5, key=k), "even"),
+        (lambda k: maps.TrivialNullSpaceLinear(5, 3, key=k), "cannot lower"),
+        (lambda k: maps.TrivialNullSpaceLinear(3, 5, key=k, epsilon=0), "positive"),
+        (lambda k: maps.PerronFrobeniusLinear(3, 3, key=k, sigma_min=2, sigma_max=1), "exceed"),
+        (lambda k: maps.SpectralLinear(4, 3, key=k, n_V_reflectors=4), "0...3"),
+        (lambda k: maps.LowRankLinear(4, 3, key=k, rank=4), "1...3"),
+        (lambda k: maps.KroneckerLinear(6, 4, key=k, in_split=4), "divide 6"),
+        (lambda k: maps.BoundedNormLinear(3, 3, key=k, p="frobenius"), "must be one of"),
+        (lambda k: maps.L0Linear(3, 3, key=k, droprate_init=0), "strictly between"),
+        (lambda k: maps.Linear(0, 3, key=k), "at least 1"),
+        (lambda k: maps.RNN(3, 4, 0, key=k), "at least 1"),
+        (lambda k: maps.SpectralLinear.from_matrix(jnp.eye(3), n_U_reflectors=1), "at least 3"),
+        (lambda k: maps.Linear(2, 3, key=k).eig(), "square"),
+        (
+            lambda k: maps.Linear.from_parameters(
+                {"weight": jnp.ones((2, 2)), "bias": jnp.ones(2)}, 2, 2
+            ),
+            "use_bias=True",
+        ),
+    ],
+)
+def test_bad_input(make, says, getkey):
+    with pytest.raises(ValueError, match=says):
+        make(getkey())
+
+
+def test_unknown_option(getkey):
+    with pytest.raises(TypeError, match="sigma_mix"):
+        maps.SpectralLinear(3, 3, key=getkey(), sigma_mix=1)
+
+
+def loop(rnn, sequence, states):
+    finals = []
+    for cell, state in zip(rnn.rnn_cells, states, strict=True):
+        outputs = []
+        for x in sequence:
+            state = cell(x, state)
+            outputs.append(state)
+        sequence = jnp.stack(outputs)
+        finals.append(state)
+    return sequence, jnp.stack(finals)
+
+
+@pytest.mark.parametrize(
+    "cell_args",
+    [
+        {"hidden_map": maps.PerronFrobeniusLinear, "bias": True},
+        {"hidden_map": maps.ButterflyLinear, "nonlin": jnp.tanh},
+        {"hidden_map": maps.OrthogonalLinear, "nonlin": functools.partial(jax.nn.softmax, axis=-1)},
+    ],
+    ids=("matrix", "fast action", "not elementwise"),
+)
+def test_rnn_is_the_loop_over_its_cells(cell_args, getkey, x64):
+    rnn = maps.RNN(3, 4, 2, cell_args, key=getkey())
+    sequence, states = jr.normal(getkey(), (6, 2, 3)), jr.normal(getkey(), (2, 2, 4))
+    for mine, expected in zip(rnn(sequence, states), loop(rnn, sequence, states), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-10)
+
+    def loss(run, rnn, sequence, states):
+        output, finals = run(rnn, sequence, states)
+        return jnp.sum(output**2) + jnp.sum(jnp.sin(finals))
+
+    def gradients(run):
+        inexact, static = eqx.partition(rnn, eqx.is_inexact_array)
+
+        def combined(arrays, sequence, states):
+            return loss(run, eqx.combine(arrays, static), sequence, states)
+
+        arguments = (inexact, sequence, states)
+        forward = jax.jit(lambda *a: jax.jvp(combined, a, a)[1])(*arguments)
+        return jax.tree.leaves((jax.jit(jax.grad(combined, (0, 1, 2)))(*arguments), forward))
+
+    for mine, expected in zip(gradients(maps.RNN.__call__), gradients(loop), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-9)
+
+
+def test_rnn_shapes(getkey):
+    rnn = maps.RNN(3, 4, 2, {"bias": True, "hidden_map": maps.L0Linear}, key=getkey())
+    output, finals = rnn(jr.normal(getkey(), (5, 2, 7, 3)))
+    assert output.shape == (5, 2, 7, 4) and finals.shape == (2, 2, 7, 4)
+    output, finals = rnn(jnp.zeros((0, 2, 3)))
+    assert output.shape == (0, 2, 4) and finals.shape == (2, 2, 4)
+    x, key = jr.normal(getkey(), (5, 2, 3)), getkey()
+    assert jnp.allclose(rnn(x, key=key)[0], rnn(x, key=key)[0])
+    assert not jnp.allclose(rnn(x, key=key)[0], rnn(x)[0])
+    with pytest.raises(ValueError, match="one state for each"):
+        rnn(x, jnp.zeros((3, 2, 4)))
+    with pytest.raises(ValueError, match="shape"):
+        rnn(x, jnp.zeros((2, 3, 4)))
+
+
+def test_rnn_builds_its_matrix_once(getkey):
+    rnn = maps.RNN(3, 4, cell_args={"hidden_map": maps.PerronFrobeniusLinear}, key=getkey())
+    jaxpr = jax.make_jaxpr(lambda x: rnn(x)[0])(jnp.ones((50, 2, 3)))
+    loops = [eqn for eqn in equations_of(jaxpr.jaxpr) if eqn.primitive.name == "scan"]
+    assert len(loops) == 1
+    assert not any(e.primitive.name == "logistic" for e in loops[0].params["jaxpr"].jaxpr.eqns)
+
+
+def equations_of(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.tree.leaves(equation.params, is_leaf=lambda x: hasattr(x, "jaxpr")):
+            if equation.primitive.name != "scan" and hasattr(inner, "jaxpr"):
+                yield from equations_of(inner.jaxpr)
+
+
+def test_structure_keeps_shape_weights_and_bias(getkey):
+    model = eqx.nn.MLP(4, 2, 4, 2, key=getkey())
+    soft = maps.structure(model, lambda m: m.layers[:2], maps.SplitLinear)
+    x = jr.normal(getkey(), (4,))
+    np.testing.assert_allclose(soft(x), model(x), atol=1e-6)
+    random = maps.structure(model, lambda m: m.layers[1], maps.CayleyLinear, key=getkey())
+    np.testing.assert_array_equal(random.layers[1].bias, model.layers[1].bias)
+    with pytest.raises(ValueError, match="key="):
+        maps.structure(model, lambda m: m.layers[1], maps.CayleyLinear)
+    with pytest.raises(TypeError, match="must pick"):
+        maps.structure(model, lambda m: m.activation, maps.Linear)
+
+
+def test_reg_errors_counts_each_penalty_once(getkey):
+    lasso = maps.LassoLinear(3, 3, key=getkey(), gamma=0.5)
+    model = {"a": [lasso, eqx.nn.Linear(3, 3, key=getkey())], "b": lasso}
+    np.testing.assert_allclose(maps.reg_errors(model), 2 * lasso.reg_error(), rtol=1e-6)
+
+
+def test_constants_are_not_parameters_and_do_not_decay(getkey):
+    model = eqx.nn.Sequential(
+        [
+            maps.IdentityLinear(3, 3, key=getkey()),
+            maps.DampedSkewSymmetricLinear(3, 3, key=getkey()),
+            maps.L0Linear(3, 2, key=getkey()),
+        ]
+    )
+    x = jr.normal(getkey(), (3,))
+    assert model(x, key=getkey()).shape == (2,)
+    arrays = eqx.filter(model, eqx.is_array)
+    optimiser = optax.adamw(0.1, weight_decay=10.0)
+    zero = jax.tree.map(jnp.zeros_like, arrays)
+    updates, _ = optimiser.update(zero, optimiser.init(arrays), arrays)
+    decayed = eqx.apply_updates(model, updates)
+    np.testing.assert_array_equal(decayed[0](x), x)
+    assert decayed[1].sigma_max == 0.5 and decayed[2].temperature == model[2].temperature
+    np.testing.assert_array_less(jnp.abs(decayed[2].weight), 1e-6)
