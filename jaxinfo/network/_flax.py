@@ -1,15 +1,14 @@
 """`from_flax`: a Flax model, Linen or NNX, as an Equinox module."""
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
-import flax.linen as linen
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from flax import nnx
 from jaxtyping import Array
 
 from ._torch._named import named_leaves, nest, path_name, with_children
@@ -55,12 +54,15 @@ class Collections:
         self.trained = trained
 
 
+def _flax(name: str) -> Any:
+    """`flax.linen` or `flax.nnx`: imported where needed, as it is heavy and `import jaxinfo` is not."""
+    return importlib.import_module(f"flax.{name}")
+
+
 class _Linen:
     """A Linen module, applied to variables by name."""
 
-    def __init__(
-        self, module: linen.Module, collection: Mapping[str, str], options: dict[str, Any]
-    ):
+    def __init__(self, module: Any, collection: Mapping[str, str], options: dict[str, Any]):
         self.module, self.collection, self.options = module, dict(collection), options
 
     def __call__(self, leaves: Mapping[str, Array], *args: Any, **kwargs: Any) -> Any:
@@ -79,7 +81,7 @@ class _NNX:
     def __call__(self, leaves: Mapping[str, Array], *args: Any, **kwargs: Any) -> Any:
         paths, treedef = jtu.tree_flatten_with_path(self.state)
         values = [leaves.get(_nnx_name(path), leaf) for path, leaf in paths]
-        model = nnx.merge(self.definition, jtu.tree_unflatten(treedef, values))
+        model = _flax("nnx").merge(self.definition, jtu.tree_unflatten(treedef, values))
         return model(*args, **{**self.options, **kwargs})
 
 
@@ -108,6 +110,7 @@ def from_flax(
     >>> imported(jnp.ones(3)).shape, imported.kernel.shape
     ((2,), (3, 2))
     """
+    linen, nnx = _flax("linen"), _flax("nnx")
     args = example_input if isinstance(example_input, tuple) else (example_input,)
     if isinstance(model, nnx.Module):
         imported, original = _from_nnx(model, options)
@@ -124,8 +127,8 @@ def from_flax(
     return imported
 
 
-def _from_linen(module: linen.Module, variables: Any, options: dict[str, Any]) -> Any:
-    variables = linen.unbox(variables)
+def _from_linen(module: Any, variables: Any, options: dict[str, Any]) -> Any:
+    variables = _flax("linen").unbox(variables)
     variables = variables if "params" in variables else {"params": variables}
     leaves: dict[str, Array] = {}
     collection: dict[str, str] = {}
@@ -144,7 +147,8 @@ def _from_linen(module: linen.Module, variables: Any, options: dict[str, Any]) -
     return imported, original
 
 
-def _from_nnx(model: nnx.Module, options: dict[str, Any]) -> Any:
+def _from_nnx(model: Any, options: dict[str, Any]) -> Any:
+    nnx = _flax("nnx")
     evaluated = nnx.clone(model)
     evaluated.eval()
     definition, state = nnx.split(evaluated)

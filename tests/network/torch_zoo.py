@@ -335,15 +335,10 @@ ZOO = (
 
 
 def build(make):
-    """A model and its example, the same each time, in the state that training left it in."""
+    """A model in training mode and its example, the same each time."""
     torch.manual_seed(0)
     model, example = make()
-    tensors = [example] if isinstance(example, torch.Tensor) else example.values()
     model.eval()
     with torch.no_grad():  # lazy layers take their shapes
-        model(
-            *([example] if isinstance(example, torch.Tensor) else ()),
-            **(example if isinstance(example, dict) else {}),
-        )
-    del tensors
+        model(**example) if isinstance(example, dict) else model(example)
     return model.train(), example

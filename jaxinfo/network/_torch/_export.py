@@ -104,13 +104,15 @@ def translate(program: Any, batch_axis: int | None) -> Exported:
         table.pop(getattr(getattr(torch.ops.aten, packet), overload), None)
     with _quiet(torch):
         _mark_blocks_without_gradient(torch, program.graph)
-        program = program.run_decompositions(table)
-        # Of what is still unknown, torch may know how to take it apart too.
+        program = core = program.run_decompositions(table)
+        # Of what is still unknown, torch may know how to take it apart too. If that does not lead
+        # all the way, the operators to name are those of the model, not their parts.
         while further := torch._decomp.get_decompositions(
             _unknown(torch, program.graph) - set(table)
         ):
             table.update(further)
             program = program.run_decompositions(table)
+        program = core if _unknown(torch, program.graph) else program
     signature = program.graph_signature
     if signature.buffers_to_mutate or getattr(signature, "user_inputs_to_mutate", None):
         raise NotImplementedError(

@@ -1,6 +1,7 @@
 """Parameters from files into models, and from models back to torch."""
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -9,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from flax import nnx
 from jaxtyping import Array
 
 from ._files import Path, read_arrays
@@ -107,7 +107,8 @@ def to_torch_state_dict(model: Any, mapping: Mapped | None = None) -> dict[str, 
 
 def _flatten(model: Any) -> tuple[list[tuple[str, Any]], Any, Callable[[Any], Any]]:
     """Named leaves, the tree they came from, and how to make the model from that tree."""
-    if isinstance(model, nnx.Module):
+    nnx = sys.modules.get("flax.nnx")  # an NNX module exists only where NNX was imported
+    if nnx is not None and isinstance(model, nnx.Module):
         definition, random, model = nnx.split(model, nnx.RngState, ...)
 
         def rebuild(tree: Any) -> Any:
