@@ -65,12 +65,13 @@ def _measure_tile(
         influence, bias = jnp.zeros(0), jnp.array(jnp.nan)
         if with_error:
             influence = histogram.influence(*numbers(error_inputs(draw)))
-            bias = jnp.sum(estimator.bias(histogram.counts))
+            bias = jnp.sum(jax.lax.map(estimator.bias, histogram.counts))
         # Rows and columns past the last neuron hold no counts: their samples would seem outside.
         real = corner[1] + jnp.arange(shape[1]) < setting.channel.n_out
         outside = jnp.where(real, jnp.min(histogram.outside, axis=0), 0)
         return Counted(
-            estimator(histogram.counts),
+            # An input at a time: its tables stay in the cache, those of a whole tile do not.
+            jax.lax.map(estimator, histogram.counts),
             influence,
             jnp.sum(PlugIn().bias(histogram.counts)),
             bias,
