@@ -94,12 +94,13 @@ def test_tiles_of_pairs_change_nothing(tile_cells, monkeypatch):
     from jaxinfo.ei import _tiles
 
     channel = dense(5, n_in=4, n_out=3)
-    options = {**OPTIONS, "estimator": PlugIn()}  # whose rounding no compilation changes
+    options = {**OPTIONS, "estimator": PlugIn()}
     whole = ei_parts_matrix(channel, None, **options)
     monkeypatch.setattr(_tiles, "_TILE_CELLS", tile_cells)
     eqx.clear_caches()
     jax.clear_caches()
-    assert jnp.array_equal(ei_parts_matrix(channel, None, **options), whole)
+    # The same counts; sums over tables of another shape may round their last digit otherwise.
+    assert jnp.allclose(ei_parts_matrix(channel, None, **options), whole, atol=1e-6)
 
 
 def test_jit_equals_eager_and_vmap_equals_a_loop():
