@@ -7,31 +7,21 @@ import importlib.metadata
 
 from . import (
     activations as activations,
-)
-from . import (
     connectivity as connectivity,
-)
-from . import (
     data as data,
-)
-from . import (
     ei as ei,
-)
-from . import (
     info as info,
-)
-from . import (
+    io as io,
     maps as maps,
-)
-from . import (
+    metrics as metrics,
     network as network,
-)
-from . import (
+    ops as ops,
+    patterns as patterns,
+    report as report,
+    surrogate as surrogate,
     train as train,
 )
 from ._core import value_checks as value_checks
-from .network import Channel as Channel
-from .network import Topology as Topology
-from .network import topology_of as topology_of
+from .network import Channel as Channel, Topology as Topology, topology_of as topology_of
 
 __version__ = importlib.metadata.version("jaxinfo")

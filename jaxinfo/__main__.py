@@ -18,7 +18,7 @@ import optax
 
 from ._core import require
 from .data import digits
-from .network import topology_of
+from .network import from_torch, load_torch_weights, topology_of
 from .report import Report, analyze, as_json, write_report
 from .train import fit
 
@@ -30,6 +30,10 @@ examples:
       measure the model that the function make_mlp() returns
   jaxinfo analyze trained.eqx --factory mypackage.models:make_mlp --input-shape 784
       the same, with the parameters that eqx.tree_serialise_leaves saved in trained.eqx
+  jaxinfo analyze trained.safetensors --factory mypackage.models:make_torch_net --input-shape 784
+      a torch model and its state dict (.safetensors, .pt, .npz)
+  jaxinfo analyze exported.pt2 --input-shape 3,32,32
+      a whole torch model, as saved by torch.export.save; needs no code
   jaxinfo analyze mypackage.models:make_cnn --input-shape 1,28,28 --layers conv1,fc --bins 8
       two layers only, with 8 bins for each neuron
 """
@@ -70,9 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     own.set_defaults(run=_analyze)
     own.add_argument(
-        "model", help="package.module:function that returns a model, or a file of leaves (.eqx)"
+        "model",
+        help="package.module:function that returns a model (JAX or torch), a torch program (.pt2), "
+        "or a file of parameters (.eqx, .safetensors, .pt, .npz)",
     )
-    own.add_argument("--factory", help="package.module:function, for a file of leaves")
+    own.add_argument("--factory", help="package.module:function, for a file of parameters")
     own.add_argument(
         "--input-shape", required=True, type=_shape, help="of one example, such as 784 or 1,28,28"
     )
@@ -143,15 +149,7 @@ def _cross_entropy(model: Any, x: Any, y: Any) -> Any:
 
 
 def _analyze(arguments: argparse.Namespace) -> Report:
-    is_file = ":" not in arguments.model
-    if is_file and arguments.factory is None:
-        raise ValueError(
-            f"{arguments.model!r} is a file of parameters, which needs the code that uses them: add "
-            "`--factory package.module:function`. (Or pass package.module:function in its place.)"
-        )
-    model = _made_by(arguments.factory if is_file else arguments.model)
-    if is_file:
-        model = eqx.tree_deserialise_leaves(arguments.model, model)
+    model = _model(arguments)
     with _progress() as advance:
         return analyze(
             topology_of(model, jnp.zeros(arguments.input_shape)),
@@ -162,6 +160,32 @@ def _analyze(arguments: argparse.Namespace) -> Report:
             bins=arguments.bins,
             progress=advance,
         )
+
+
+def _model(arguments: argparse.Namespace) -> Any:
+    """The model that the command line names, as a JAX callable."""
+    path, shape = arguments.model, arguments.input_shape
+    if ":" in path:
+        return _in_jax(_made_by(path), shape)
+    if path.endswith(".pt2"):
+        return from_torch(path)
+    if arguments.factory is None:
+        raise ValueError(
+            f"{path!r} is a file of parameters, which needs the code that uses them: add "
+            "`--factory package.module:function`. (Or pass package.module:function in its place.)"
+        )
+    model = _in_jax(_made_by(arguments.factory), shape)
+    if path.endswith((".safetensors", ".npz", ".pt", ".pth", ".bin")):
+        return load_torch_weights(model, path)
+    return eqx.tree_deserialise_leaves(path, model)
+
+
+def _in_jax(model: Any, shape: tuple[int, ...]) -> Any:
+    """A torch model imported; any other as it is."""
+    torch = sys.modules.get("torch")  # a torch model exists only where torch was imported
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return model
+    return from_torch(model, torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)))
 
 
 def _made_by(path: str) -> Any:

@@ -1,7 +1,7 @@
 """Elementary functions whose value and gradient stay finite where the formula is a limit."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Inexact
 
 
 def xlog2x(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -21,3 +21,9 @@ def safe_divide(
     """`x / y`, and `at_zero` (with zero gradient) where `y` is 0."""
     nonzero = y != 0
     return jnp.where(nonzero, x / jnp.where(nonzero, y, 1), at_zero)
+
+
+def as_inexact(x: ArrayLike) -> Inexact[Array, "..."]:
+    """`x` as an array of floating (or complex) numbers: integers and booleans become floats."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .._core import as_inexact
+
 Elementwise = Callable[[Array], Array]
 
 
@@ -223,8 +225,7 @@ class Activation:
 
 def derivative(fn: Elementwise, x: ArrayLike) -> Array:
     """The derivative of an elementwise function at each entry of `x`, as `jax.grad` gives it."""
-    x = jnp.asarray(x)
-    x = x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)
+    x = as_inexact(x)
     return jax.jvp(fn, (x,), (jnp.ones_like(x),))[1]
 
 

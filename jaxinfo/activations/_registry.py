@@ -10,8 +10,10 @@ import numpy as np
 from jaxtyping import Array
 
 from .._core import unknown_name
-from . import _functions as f
+from . import _functions as f, _thresholds as t
 from ._activation import Activation, Elementwise
+from ._derivatives import d_heaviside, d_threshold
+from ._links import d_softmax, inverse_logistic, softmax
 
 _SELU_SCALE = 1.0507009873554804934193349852946
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -26,11 +28,10 @@ def _inverse_elu(y: Array) -> Array:
 
 
 def _logit(y: Array) -> Array:
-    return jnp.log(y) - jnp.log1p(-y)
+    return inverse_logistic(y, clip_bound=0.0)
 
 
 _known = Activation.through
-_straight_through = jnp.ones_like
 
 _ENTRIES = (
     _known("identity", f.identity, (-inf, -inf), (inf, inf), inverse=f.identity),
@@ -94,24 +95,24 @@ _ENTRIES = (
     _known("soft_sign", f.soft_sign, (-inf, -1), (inf, 1), inverse=lambda y: y / (1 - jnp.abs(y))),
     _known(
         "heaviside",
-        f.heaviside,
+        t.heaviside,
         (-inf, 0),
         (0, 0),
         (0, 1),
         (inf, 1),
-        surrogate=_straight_through,
+        surrogate=d_heaviside,
     ),
     _known(
         "threshold",
-        f.threshold,
+        t.threshold,
         (-inf, 0),
         (1, 0),
         (1, 1),
         (inf, 1),
-        surrogate=_straight_through,
+        surrogate=d_threshold,
     ),
-    _known("spike", f.spike, (-inf, 0), (0, 0), (0, 1), (inf, 1)),
-    _known("sign", f.sign, (-inf, -1), (0, -1), (0, 1), (inf, 1)),
+    _known("spike", t.spike, (-inf, 0), (0, 0), (0, 1), (inf, 1)),
+    _known("sign", t.sign, (-inf, -1), (0, -1), (0, 1), (inf, 1)),
     Activation("sine", f.sine, -1.0, 1.0),
 )
 
@@ -124,6 +125,33 @@ ACTIVATIONS |= {
         ("unit_threshold", "threshold"),
     )
 }
+
+
+_PAIRS = {"softmax": (softmax, d_softmax), "bkwta": (t.bkwta, t.bkwta)}
+"""What `create_function` knows beside the registry: functions of a whole vector."""
+
+
+def create_function(fun_name: str) -> tuple[Callable[..., Array], Callable[..., Array]]:
+    """The function of that name and its derivative, `(f, d_f)`.
+
+    Any name in `ACTIVATIONS`: `d_f(x)` is the elementwise derivative, as `jax.grad` gives it, and
+    the straight-through estimate 1 for `heaviside` and `unit_threshold`. Besides `softmax`, whose
+    derivative is the Jacobian of each example, and `bkwta`, which stands for its own derivative:
+    what passes is what the winners receive.
+
+    **Raises:** `KeyError` for an unknown name, with the names that exist.
+
+    >>> import jax.numpy as jnp
+    >>> f, d_f = create_function("softplus")
+    >>> f(jnp.zeros(1)), d_f(jnp.zeros(1))
+    (Array([0.6931472], dtype=float32), Array([0.5], dtype=float32))
+    """
+    if fun_name in _PAIRS:
+        return _PAIRS[fun_name]
+    if fun_name not in ACTIVATIONS:
+        raise unknown_name("activation function", fun_name, [*ACTIVATIONS, *_PAIRS])
+    activation = ACTIVATIONS[fun_name]
+    return activation.fn, activation.derivative
 
 
 def as_activation(activation: str | Elementwise | None) -> Activation:

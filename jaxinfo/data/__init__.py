@@ -2,3 +2,5 @@
 
 from . import tasks as tasks
 from ._digits import digits as digits
+from ._loader import DataLoader as DataLoader
+from ._patches import generate_patch_set as generate_patch_set, patch_grid as patch_grid

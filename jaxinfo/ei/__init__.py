@@ -3,17 +3,12 @@
 from ..network import topology_of as topology_of
 from ._estimate import Estimate as Estimate
 from ._measure import measure as measure
-from ._parts import ei_parts as ei_parts
-from ._parts import ei_parts_matrix as ei_parts_matrix
+from ._parts import ei_parts as ei_parts, ei_parts_matrix as ei_parts_matrix
 from ._sampling import Sampling as Sampling
-from ._sensitivity import sensitivity as sensitivity
-from ._sensitivity import sensitivity_matrix as sensitivity_matrix
+from ._sensitivity import sensitivity as sensitivity, sensitivity_matrix as sensitivity_matrix
+from ._soft import Soft as Soft
 from ._vector import (
     ei as ei,
-)
-from ._vector import (
     eis_between_groups as eis_between_groups,
-)
-from ._vector import (
     vector_and_pairwise_ei as vector_and_pairwise_ei,
 )

@@ -1,7 +1,7 @@
 """Samples under intervention: every input neuron uniform over its range, independently.
 
-Samples are drawn in blocks of `BLOCK`, block `k` from `fold_in(key, k)`. So sample number `i` is
-the same number whatever the batch size, the tile, or the device that draws it.
+Samples are drawn in blocks of `BLOCK`, each a function of the key and the block's number. So sample
+number `i` is the same whatever the batch size, the tile, or the device that draws it.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,7 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from ..info import Binning
 from ..network import Channel
@@ -26,10 +25,9 @@ class Setting(eqx.Module):
     in_binning: Binning
     out_binning: Binning
 
-    def inputs(self, key: PRNGKeyArray, block: Int[Array, ""]) -> Float[Array, "block n_in"]:
-        """One block of inputs drawn uniformly over the input range."""
+    def inputs(self, unit: Float[Array, "n n_in"]) -> Float[Array, "n n_in"]:
+        """Points of the unit cube, spread over the input range."""
         lower, upper = self.in_binning.lower, self.in_binning.upper
-        unit = jr.uniform(jr.fold_in(key, block), (BLOCK, self.channel.n_in), lower.dtype)
         # Rounding may carry `lower + (upper - lower) * unit` past `upper`.
         return jnp.minimum(lower + (upper - lower) * unit, upper)
 
@@ -40,11 +38,11 @@ class Setting(eqx.Module):
 
 
 State = TypeVar("State")
+Draw = Callable[[Int[Array, ""]], Float[Array, "block n_in"]]  # a block of inputs, by its number
 
 
 def fold_batches(
-    setting: Setting,
-    key: PRNGKeyArray,
+    draw: Draw,
     start: int | Int[Array, ""],
     stop: int | Int[Array, ""],
     batch_blocks: int,
@@ -63,7 +61,7 @@ def fold_batches(
     def body(carry: tuple[Array, State]) -> tuple[Array, State]:
         block, state = carry
         blocks = block + jnp.arange(batch_blocks, dtype=jnp.int32)
-        x = jax.vmap(lambda b: setting.inputs(key, b))(blocks).reshape(size, -1)
+        x = jax.vmap(draw)(blocks).reshape(size, -1)
         number = block * BLOCK + jnp.arange(size, dtype=jnp.int32)
         return block + batch_blocks, step(state, x, (number >= start) & (number < stop))
 

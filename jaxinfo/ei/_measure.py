@@ -12,7 +12,7 @@ from ._arguments import Range, warn_outside
 from ._estimate import Estimate
 from ._intervention import Setting
 from ._method import AbstractMethod, PairsResult
-from ._parts import noise_setting
+from ._parts import noise_setting, total
 from ._sampling import Sampling
 from ._sensitivity import sensitivity_setting
 from ._vector import whole
@@ -41,8 +41,9 @@ def measure(
     - `method`: `Sampling(samples=...)`; by default 100 000 samples (for sensitivity, of each input).
     - `in_range`, `in_bins`, `out_range`, `out_bins`: as for `ei_parts`, for every layer.
 
-    **Returns:** `{layer: {quantity: Estimate}}`, in bits. The standard error is that of the mean of
-    ten groups of the samples; for vector EI it is NaN: states seen once have no scatter to go by.
+    **Returns:** `{layer: {quantity: Estimate}}`, in bits. The standard error is that of the delta
+    method (`info.standard_error`), with the covariances between pairs; for vector EI it is NaN:
+    states seen once have no scatter to go by.
 
     >>> import equinox as eqx, jax, jax.numpy as jnp, jaxinfo
     >>> model = eqx.nn.MLP(3, 2, 4, 1, jax.nn.sigmoid, key=jax.random.key(0))
@@ -71,7 +72,7 @@ def measure(
 
 def _pairs(result: PairsResult) -> Estimate:
     return Estimate(
-        jnp.sum(result.matrix),
+        total(result.matrix),
         result.standard_error,
         result.bias,
         result.samples,

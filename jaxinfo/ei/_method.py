@@ -17,7 +17,7 @@ class PairsResult(eqx.Module):
     **Fields:**
 
     - `matrix`: the mutual information of each pair.
-    - `standard_error`, `bias`: of the sum of the matrix, as in `Estimate`.
+    - `standard_error`, `bias`: of the sum of the matrix, as in `Estimate`; NaN where not asked for.
     - `samples`: number of samples used; 0 for an exact route.
     - `outside`: the largest fraction, over output neurons, that fell outside the output range.
     - `converged`: false where the number of samples reached its limit before the answer settled.
@@ -56,7 +56,7 @@ class AbstractMethod(eqx.Module):
         *,
         with_error: bool = False,
     ) -> PairsResult:
-        """Every pair, all inputs uniform; `with_error` asks for a standard error at some cost."""
+        """Every pair, all inputs uniform; `with_error` asks for error and bias at some cost."""
 
     @abc.abstractmethod
     def sensitivity(

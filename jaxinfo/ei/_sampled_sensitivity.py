@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..info import AbstractEstimator, PairHistogram
-from ._draws import AbstractSampling, Counted
+from ..info import AbstractEstimator, PairHistogram, PlugIn
+from ._draws import AbstractSampling, Counted, error_inputs
 from ._intervention import Bounds, Setting, fold_batches, no_bounds, widen
 from ._method import PairsResult
 
@@ -17,37 +17,34 @@ def measure_sensitivity(
     key: PRNGKeyArray,
     sampling: AbstractSampling,
     estimator: AbstractEstimator,
-    groups: int = 0,
+    with_error: bool = False,
 ) -> PairsResult:
-    """Estimate every pair, an input neuron at a time.
-
-    With `groups`, the samples are also estimated group by group, for the scatter.
-    """
+    """Estimate every pair, an input neuron at a time."""
     in_bins, out_bins = setting.in_binning.bins, setting.out_binning.bins
     none = PairHistogram.zeros(1, setting.channel.n_out, in_bins, out_bins)
-    n = sampling.most_samples
+    n, draw = sampling.most_samples, sampling.draw(setting, key)
 
     def one_input(a: Array) -> Counted:
-        def step(histogram: PairHistogram, x: Array, valid: Array) -> PairHistogram:
-            i = jnp.where(valid, setting.in_binning.index(x[:, a]), -1)
+        def numbers(x: Array) -> tuple[Array, Array]:
             j = setting.out_binning.index(setting.outputs(_alone(x, a)))
-            samples = jnp.sum(valid, dtype=jnp.int32)
-            return histogram.update(i[:, None], j, samples=samples)
+            return setting.in_binning.index(x[:, a])[:, None], j
 
-        def count(start: int | Array, stop: int | Array) -> PairHistogram:
-            blocks = sampling.blocks(setting.channel, n)
-            return fold_batches(setting, key, start, stop, blocks, step, none)
+        def step(histogram: PairHistogram, x: Array, valid: Array) -> PairHistogram:
+            i, j = numbers(x)
+            i = jnp.where(valid[:, None], i, -1)
+            return histogram.update(i, j, samples=jnp.sum(valid, dtype=jnp.int32))
 
-        histogram = count(0, n)
-        size = n // max(groups, 1)
-        starts = jnp.arange(groups) * size
-        sums = jax.lax.map(
-            lambda start: jnp.sum(estimator(count(start, start + size).counts)), starts
-        )
+        blocks = sampling.blocks(setting.channel, n)
+        histogram = fold_batches(draw, 0, n, blocks, step, none)
+        influence, bias = jnp.zeros(0), jnp.array(jnp.nan)
+        if with_error:
+            influence = histogram.influence(*numbers(error_inputs(draw)))
+            bias = jnp.sum(estimator.bias(histogram.counts))
         return Counted(
             estimator(histogram.counts)[0],
-            sums,
-            jnp.sum(estimator.bias(histogram.counts)),
+            influence,
+            jnp.sum(PlugIn().bias(histogram.counts)),
+            bias,
             histogram.samples,
             jnp.max(histogram.outside) / histogram.samples,
             jnp.array(True),
@@ -61,14 +58,14 @@ def measure_sensitivity(
 def observed_alone(
     setting: Setting, key: PRNGKeyArray, sampling: AbstractSampling
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    n = sampling.most_samples
+    n, draw = sampling.most_samples, sampling.draw(setting, key)
     blocks = sampling.blocks(setting.channel, n)
 
     def one_input(a: Array) -> Bounds:
         def step(bounds: Bounds, x: Array, valid: Array) -> Bounds:
             return widen(setting, bounds, _alone(x, a), valid)
 
-        return fold_batches(setting, key, 0, n, blocks, step, no_bounds(setting))
+        return fold_batches(draw, 0, n, blocks, step, no_bounds(setting))
 
     lower, upper = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
     return jnp.min(lower), jnp.max(upper)

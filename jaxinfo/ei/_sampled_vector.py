@@ -60,10 +60,11 @@ def _joint_histograms(
     """For each group, the samples packed into rows of words."""
     in_bins, out_bins = setting.in_binning.bins, setting.out_binning.bins
     blocks = min(sampling.blocks(setting.channel), -(-n // BLOCK))
+    draw = sampling.draw(setting, key)
 
     def pack(batch: Array) -> list[JointHistogram]:
         numbers = batch * blocks + jnp.arange(blocks, dtype=jnp.int32)
-        x = jax.vmap(lambda b: setting.inputs(key, b))(numbers).reshape(blocks * BLOCK, -1)
+        x = jax.vmap(draw)(numbers).reshape(blocks * BLOCK, -1)
         valid = batch * blocks * BLOCK + jnp.arange(blocks * BLOCK) < n
         i = jnp.where(valid[:, None], setting.in_binning.index(x), -1)
         j = setting.out_binning.index(setting.outputs(x))

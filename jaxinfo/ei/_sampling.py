@@ -7,15 +7,14 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._core import is_traced
-from ..info import AbstractEstimator, PlugIn
+from ..info import AbstractEstimator, Extrapolation, NonNegative
 from ._draws import AbstractSampling
 from ._intervention import Bounds, Setting
 from ._method import Group, PairsResult, VectorResult
+from ._points import Points
 from ._sampled_parts import measure_parts, observed_range
 from ._sampled_sensitivity import measure_sensitivity, observed_alone
 from ._sampled_vector import measure_vector
-
-_GROUPS = 10  # of samples, whose scatter gives the standard error
 
 Result = TypeVar("Result", PairsResult, VectorResult)
 
@@ -26,13 +25,17 @@ class Sampling(AbstractSampling):
     **Arguments:**
 
     - `samples`: how many to draw. `None`: as many as `threshold` asks for.
-    - `threshold`: without `samples`, draw 10 000, then double until the last doubling changed the
-        answer by less than this fraction of it (for vector EI: by less than this many bits).
-    - `extrapolate`: combine the answers at $N/4$, $N/2$ and $N$ samples into
-        $(8 I_N - 6 I_{N/2} + I_{N/4}) / 3$, which cancels the bias in $1/N$ and $1/N^2$; without
-        `samples`, $N$ is 160 000.
+    - `threshold`: without `samples`, draw 10 000, then double until the standard error and the
+        estimated bias of the sum are together below this fraction of it (for vector EI: until the
+        last doubling changed the answer by less than this many bits).
+    - `extrapolate`: estimate by `Extrapolation()`, as by default, from 160 000 samples where no
+        number is given, instead of as many as `threshold` asks for.
     - `batch_size`: samples held in memory at once; changes memory and speed, never the answer.
     - `max_samples`: where doubling ends, with a warning.
+    - `points`: `"random"`, or `"lattice"` for points that are spread more evenly than chance would,
+        which lowers the noise where few inputs matter and bins are few. Estimators that correct for
+        bias assume independent samples and over-correct on a lattice: use it with `PlugIn()`. The
+        standard error is still that of random points, usually too large.
 
     All are static under `jit`. **Raises:** `ValueError` for numbers that are not positive.
 
@@ -45,6 +48,7 @@ class Sampling(AbstractSampling):
     extrapolate: bool = eqx.field(static=True, default=False)
     batch_size: int | None = eqx.field(static=True, default=None)
     max_samples: int = eqx.field(static=True, default=1_280_000)
+    points: Points = eqx.field(static=True, default="random")
 
     def parts(
         self,
@@ -54,9 +58,9 @@ class Sampling(AbstractSampling):
         *,
         with_error: bool = False,
     ) -> PairsResult:
-        """Every pair; the standard error needs a fixed number of samples, not extrapolated."""
-        groups = _GROUPS if with_error and self.samples and not self.extrapolate else 0
-        result = measure_parts(setting, _required(key), self, estimator or PlugIn(), groups)
+        """Every pair, and the standard error of their sum by the delta method."""
+        estimator = self._estimator(estimator)
+        result = measure_parts(setting, _required(key), self, estimator, with_error)
         return self._warned(setting, result)
 
     def sensitivity(
@@ -68,8 +72,8 @@ class Sampling(AbstractSampling):
         with_error: bool = False,
     ) -> PairsResult:
         """Every pair, from as many samples for each input."""
-        groups = _GROUPS if with_error else 0
-        return measure_sensitivity(setting, _required(key), self, estimator or PlugIn(), groups)
+        estimator = self._estimator(estimator)
+        return measure_sensitivity(setting, _required(key), self, estimator, with_error)
 
     def vector(
         self, setting: Setting, key: PRNGKeyArray | None, groups: tuple[Group, ...]
@@ -92,14 +96,21 @@ class Sampling(AbstractSampling):
         """The extremes of the samples of all inputs."""
         return observed_alone(setting, _required(key), self)
 
+    def _estimator(self, estimator: AbstractEstimator | None) -> AbstractEstimator:
+        if self.extrapolate and estimator is not None:
+            raise ValueError(
+                "`extrapolate=True` names the estimator, as the default does; got another one as "
+                f"well: {estimator!r}. Leave one of the two out."
+            )
+        return NonNegative(Extrapolation()) if estimator is None else estimator
+
     def _warned(self, setting: Setting, result: Result) -> Result:
         """Say so if doubling ended at the limit before the answer had settled."""
         if not is_traced(result.converged) and not bool(result.converged):
             warnings.warn(
-                f"The answer for {setting.channel.name!r} still changed by more than the threshold "
+                f"The answer for {setting.channel.name!r} had not settled to within the threshold "
                 f"{self.threshold} when the limit of {self.most_samples} samples was reached. "
-                "Raise it with `method=Sampling(max_samples=...)`, use fewer bins, or use "
-                "`extrapolate=True`.",
+                "Raise it with `method=Sampling(max_samples=...)`, or use fewer bins.",
                 stacklevel=4,
             )
         return result

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..info import AbstractEstimator
@@ -19,6 +18,7 @@ from ._arguments import (
 )
 from ._intervention import Setting
 from ._method import AbstractMethod
+from ._parts import total
 
 
 def sensitivity(
@@ -57,7 +57,7 @@ def sensitivity(
     >>> f"{bits:.1f}"  # each input alone reaches half of the output's bins
     '4.0'
     """
-    return jnp.sum(
+    return total(
         sensitivity_matrix(
             layer,
             topology,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..info import AbstractEstimator
@@ -19,7 +18,7 @@ from ._arguments import (
 )
 from ._intervention import Setting
 from ._method import AbstractMethod, Group
-from ._parts import measured_parts, noise_setting
+from ._parts import measured_parts, noise_setting, total
 
 
 def ei(
@@ -143,7 +142,7 @@ def vector_and_pairwise_ei(
     channel = channel_of(layer, topology, in_layer, activation)
     setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
     vector = _measured(setting, key, method, (whole(channel),))[0]
-    return vector, jnp.sum(measured_parts(setting, key, method, estimator))
+    return vector, total(measured_parts(setting, key, method, estimator))
 
 
 def whole(channel: Channel) -> Group:

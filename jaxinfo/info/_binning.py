@@ -84,6 +84,70 @@ class Binning(eqx.Module):
         """
         return _hard_index(self, x)
 
+    def soft(
+        self,
+        x: Float[Array, "*batch"],
+        *,
+        bandwidth: float | Float[Array, ""] = 1.0,
+        kernel: Literal["linear", "gaussian"] = "linear",
+    ) -> Float[Array, "*batch bins"]:
+        r"""How much of each value belongs to each bin: differentiable, along a last axis.
+
+        The value is spread by a kernel, and each bin gets the part that falls into it; the first
+        and the last bin get the tails. With edges $e_k$ in units of the bin width $w$,
+
+        $$s_k(x) = K\Big(\frac{e_{k+1} - x}{h w}\Big) - K\Big(\frac{e_k - x}{h w}\Big),
+        \qquad K(-\infty) = 0, \; K(\infty) = 1 \text{ at the outer edges},$$
+
+        so the weights of a value inside the range sum to 1 (a partition of unity, at the edges
+        too). Outside, with `out_of_range="drop"`, they fade to 0 continuously from the bound
+        outwards, over the kernel's width; with `"clip"` they stay in the edge bin. NaN has no
+        weight. As $h \to 0$ the weights become those of the hard bins, except for a value that
+        sits exactly on an inner edge, which two bins share.
+
+        **Arguments:**
+
+        - `bandwidth`: $h > 0$, in bin widths, traced.
+        - `kernel`: `"linear"`: $K$ rises linearly from $-1/2$ to $1/2$, so at $h = 1$ a value is
+            shared linearly by the two nearest bin centres; `"gaussian"`: $K$ is the normal
+            distribution function, smooth, with $h$ its standard deviation.
+
+        **Raises:** `ValueError` for a bandwidth that is not positive, or another kernel.
+
+        >>> import jax.numpy as jnp
+        >>> Binning(4, 0.0, 1.0).soft(jnp.array([0.0, 0.25, 0.3125]))
+        Array([[1.  , 0.  , 0.  , 0.  ],
+               [0.5 , 0.5 , 0.  , 0.  ],
+               [0.25, 0.75, 0.  , 0.  ]], dtype=float32)
+        """
+        one_of("kernel", kernel, tuple(_KERNELS))
+        bandwidth = jnp.asarray(bandwidth, float)
+        message = f"`bandwidth` must be positive, in bin widths; got {_show(bandwidth)}."
+        bandwidth = checked(bandwidth, ~(bandwidth > 0), message)
+        cumulative, fade = _KERNELS[kernel]
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        lower, width = self.lower.astype(x.dtype), self.width.astype(x.dtype)
+        known = ~jnp.isnan(x)
+        position = (jnp.where(known, x, 0) - lower) / jnp.where(width > 0, width, 1)
+        # Far outside nothing changes any more, and an infinity would make the gradient NaN.
+        position = jnp.clip(position, -self.bins - 1e3, 2 * self.bins + 1e3)
+        inner = jnp.arange(1, self.bins, dtype=x.dtype)
+        below = cumulative((inner - position[..., None]) / bandwidth)
+        ends = (*position.shape, 1)
+        below = jnp.concatenate([jnp.zeros(ends), below, jnp.ones(ends)], axis=-1, dtype=x.dtype)
+        kept = known.astype(x.dtype)
+        if self.out_of_range == "drop":
+            distance = jnp.maximum(jnp.maximum(-position, position - self.bins), 0)
+            kept = kept * fade(distance / bandwidth)
+        return jnp.diff(below, axis=-1) * kept[..., None]
+
+
+# For each kernel: its distribution function, and what is left of a value at a distance outside.
+_KERNELS = {
+    "linear": (lambda z: jnp.clip(z + 0.5, 0, 1), lambda d: jnp.maximum(1 - d, 0)),
+    "gaussian": (jax.scipy.special.ndtr, lambda d: jnp.exp(-(d**2) / 2)),
+}
+
 
 @jax.custom_jvp
 def _hard_index(binning: Binning, x: Array) -> Array:

@@ -2,6 +2,7 @@
 
 import abc
 import math
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,7 +12,15 @@ from ._entropy import mutual_information
 
 
 class AbstractEstimator(eqx.Module):
-    """An estimate of the mutual information, in bits, behind a table of independent counts."""
+    """An estimate of the mutual information, in **bits**, behind a table of independent counts.
+
+    An estimator is a small object without state: `estimator(counts)` maps integer tables of shape
+    `(*batch, rows, columns)` to estimates of shape `(*batch)`. Every estimator gives 0 for an empty
+    table, since nothing that fell inside the ranges says anything, and never more than $\\log_2$ of
+    the smaller side, the largest value there is. One that subtracts a bias scatters about the
+    truth, so for independent variables it comes out slightly negative about half of the time: to
+    clip each pair at 0 would put a bias back into the sum.
+    """
 
     @abc.abstractmethod
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
@@ -23,10 +32,15 @@ class AbstractEstimator(eqx.Module):
 
 
 class PlugIn(AbstractEstimator):
-    """The mutual information of the observed frequencies, biased upwards.
+    r"""The mutual information of the observed frequencies, biased upwards.
 
-    The bias is about $(R - 1)(C - 1) / (2 N \\ln 2)$ bits; an empty table counts as 0 bits, since
-    nothing that fell inside the ranges says anything.
+    $$\hat I = \sum_{ij} \frac{n_{ij}}{N} \log_2 \frac{n_{ij} N}{n_{i\cdot} n_{\cdot j}}$$
+
+    The bias is about $(R - 1)(C - 1) / (2 N \ln 2)$ bits for $R \times C$ reachable cells.
+
+    >>> import jax.numpy as jnp
+    >>> PlugIn()(jnp.array([[5, 0], [0, 5]]))
+    Array(1., dtype=float32)
     """
 
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
@@ -40,3 +54,61 @@ class PlugIn(AbstractEstimator):
         columns = jnp.sum(jnp.any(counts > 0, axis=-2), axis=-1)
         total = jnp.maximum(jnp.sum(counts, axis=(-2, -1)), 1)
         return (cells - rows - columns + 1) / (2 * math.log(2) * total) * (cells > 0)
+
+
+class NonNegative(AbstractEstimator):
+    """Another estimate, with 0 in place of what is negative, as the truth never is.
+
+    Where a pair shares nothing this adds 0.4 standard errors on average, a few percent of the bias
+    of a plug-in. In a sum over very many such pairs even that adds up: sum the bare estimator then.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxinfo.info import Jackknife
+    >>> even = jnp.array([[5, 5], [5, 5]])
+    >>> bool(Jackknife()(even) < 0), NonNegative(Jackknife())(even)
+    (True, Array(0., dtype=float32))
+    """
+
+    estimator: AbstractEstimator
+
+    def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
+        return jnp.maximum(self.estimator(counts), 0)
+
+    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
+        """That of the other estimate."""
+        return self.estimator.bias(counts)
+
+
+def at_most_possible(
+    bits: Float[Array, "*batch"], counts: Int[Array, "*batch rows columns"]
+) -> Float[Array, "*batch"]:
+    """`bits`, but no more than the smaller side of the table can hold."""
+    return jnp.minimum(bits, math.log2(min(counts.shape[-2:])))
+
+
+Correction = Callable[[Float[Array, "*shape"], Float[Array, "*batch"]], Float[Array, "*shape"]]
+
+
+def corrected(
+    counts: Int[Array, "*batch rows columns"], correction: Correction
+) -> Float[Array, "*batch"]:
+    r"""The plug-in value with $\ln n + c(n)$ in place of $\ln n$ in all four places.
+
+    $$\sum_{ij} \frac{n_{ij}}{N} [h(n_{ij}) + h(N) - h(n_{i\cdot}) - h(n_{\cdot j})],
+    \qquad h(n) = \ln n + c(n).$$
+
+    The logarithm of a small count is too small on average; estimators differ in what they add to
+    it. To add $c$ to the plug-in value, instead of subtracting entropies, keeps all digits in
+    float32 however many samples there are. `correction(n, N)` is $c$ in nats for an array of counts
+    of each table; it must be finite, also for $n = 0$.
+    """
+    n = counts.astype(float)
+    rows, columns, total = jnp.sum(n, axis=-1), jnp.sum(n, axis=-2), jnp.sum(n, axis=(-2, -1))
+    of = jnp.maximum(total, 1)
+
+    def mean(n: Array) -> Array:
+        cells = tuple(range(of.ndim, n.ndim))
+        return jnp.sum(n * correction(n, of), axis=cells) / of
+
+    nats = mean(n) + mean(total) - mean(rows) - mean(columns)
+    return PlugIn()(counts) + nats / math.log(2)

@@ -1,10 +1,12 @@
 """Joint histograms of every pair (input neuron, output neuron)."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from ._counting import count_pairs
+from ._influence import influence_of_cells
 
 
 class PairHistogram(eqx.Module):
@@ -63,3 +65,27 @@ class PairHistogram(eqx.Module):
     def outside(self) -> Int[Array, "n_in n_out"]:
         """For each pair, how many samples had one of the two values outside its range."""
         return self.samples - jnp.sum(self.counts, axis=(-2, -1))
+
+    def influence(self, x: Int[Array, "n n_in"], y: Int[Array, "n n_out"]) -> Float[Array, " n"]:
+        r"""What a sample adds to the sum over pairs of mutual information, to first order in $1/N$.
+
+        $\hat I - I \approx \frac1N \sum_s \phi(x_s, y_s)$ with, for each pair,
+        $\phi = (d_{ij} - \hat I) N / N_{inside}$ for the information density $d$ in **bits** (its
+        leave-one-out form, as in `standard_error`), and 0 outside. The variance of
+        $\phi / \sqrt N$ over a few samples, given as bin numbers, is that of the estimate, with all
+        covariances between pairs.
+        """
+        inside = jnp.maximum(jnp.sum(self.counts, axis=(-2, -1)), 1)
+        phi = influence_of_cells(self.counts) * (self.samples / inside)[..., None, None]
+        in_bins, out_bins = self.counts.shape[2:]
+        x = jnp.where((x >= 0) & (x < in_bins), x, in_bins)
+        y = jnp.where((y >= 0) & (y < out_bins), y, out_bins)
+        outputs = jnp.arange(y.shape[1])
+
+        def add(total: Array, column: tuple[Array, Array]) -> tuple[Array, None]:
+            table, i = column
+            each = table.at[outputs, i[:, None], y].get(mode="fill", fill_value=0)
+            return total + jnp.sum(each, axis=1), None
+
+        total, _ = jax.lax.scan(add, jnp.zeros(x.shape[0]), (phi, x.T))
+        return total

@@ -1,56 +1,72 @@
 """Floor 1: linear maps that keep a promise for every value of their parameters."""
 
-from ._base import AbstractLinearMap as AbstractLinearMap
-from ._base import AbstractSquareMap as AbstractSquareMap
+from ._base import AbstractLinearMap as AbstractLinearMap, AbstractSquareMap as AbstractSquareMap
 from ._butterfly import ButterflyLinear as ButterflyLinear
-from ._factored import KroneckerLinear as KroneckerLinear
-from ._factored import LowRankLinear as LowRankLinear
-from ._factored import MonarchLinear as MonarchLinear
+from ._factored import (
+    KroneckerLinear as KroneckerLinear,
+    LowRankLinear as LowRankLinear,
+    MonarchLinear as MonarchLinear,
+)
 from ._gershgorin import GershgorinLinear as GershgorinLinear
 from ._householder import householder_product as householder_product
 from ._l0 import L0Linear as L0Linear
-from ._linear import IdentityInitLinear as IdentityInitLinear
-from ._linear import IdentityLinear as IdentityLinear
-from ._linear import Linear as Linear
-from ._norm import BoundedNormLinear as BoundedNormLinear
-from ._norm import PowerBoundLinear as PowerBoundLinear
-from ._norm import spectral_radius as spectral_radius
-from ._null_space import DiagonallyDominantLinear as DiagonallyDominantLinear
-from ._null_space import TrivialNullSpaceLinear as TrivialNullSpaceLinear
-from ._orthogonal import CayleyLinear as CayleyLinear
-from ._orthogonal import ExponentialLinear as ExponentialLinear
-from ._orthogonal import OrthogonalLinear as OrthogonalLinear
-from ._orthogonal import SchurDecompositionLinear as SchurDecompositionLinear
-from ._orthogonal import StiefelLinear as StiefelLinear
-from ._registry import maps as maps
-from ._registry import square_maps as square_maps
-from ._registry import tall_maps as tall_maps
-from ._rnn import RNN as RNN
-from ._rnn import RNNCell as RNNCell
-from ._signed import LassoLinear as LassoLinear
-from ._signed import LassoLinearRELU as LassoLinearRELU
-from ._signed import NonNegativeLinear as NonNegativeLinear
-from ._signed import SplitLinear as SplitLinear
-from ._signed import identity_grad_relu as identity_grad_relu
-from ._spectral import SpectralLinear as SpectralLinear
-from ._spectral import SymmetricSpectralLinear as SymmetricSpectralLinear
-from ._stochastic import DoublyStochasticLinear as DoublyStochasticLinear
-from ._stochastic import LeftStochasticLinear as LeftStochasticLinear
-from ._stochastic import PerronFrobeniusLinear as PerronFrobeniusLinear
-from ._stochastic import RightStochasticLinear as RightStochasticLinear
-from ._stochastic import StableSplitLinear as StableSplitLinear
-from ._structure import reg_errors as reg_errors
-from ._structure import structure as structure
-from ._svd import SVDLinear as SVDLinear
-from ._svd import SVDLinearLearnBounds as SVDLinearLearnBounds
-from ._svd import SymmetricSVDLinear as SymmetricSVDLinear
-from ._symmetric import DampedSkewSymmetricLinear as DampedSkewSymmetricLinear
-from ._symmetric import PSDLinear as PSDLinear
-from ._symmetric import SkewSymmetricLinear as SkewSymmetricLinear
-from ._symmetric import SymmetricLinear as SymmetricLinear
-from ._symplectic import HamiltonianLinear as HamiltonianLinear
-from ._symplectic import ShearSymplecticLinear as ShearSymplecticLinear
-from ._symplectic import SkewBlockLinear as SkewBlockLinear
-from ._symplectic import SymplecticLinear as SymplecticLinear
-from ._toeplitz import CirculantLinear as CirculantLinear
-from ._toeplitz import ToeplitzLinear as ToeplitzLinear
+from ._linear import (
+    IdentityInitLinear as IdentityInitLinear,
+    IdentityLinear as IdentityLinear,
+    Linear as Linear,
+)
+from ._norm import (
+    BoundedNormLinear as BoundedNormLinear,
+    PowerBoundLinear as PowerBoundLinear,
+    spectral_radius as spectral_radius,
+)
+from ._null_space import (
+    DiagonallyDominantLinear as DiagonallyDominantLinear,
+    TrivialNullSpaceLinear as TrivialNullSpaceLinear,
+)
+from ._orthogonal import (
+    CayleyLinear as CayleyLinear,
+    ExponentialLinear as ExponentialLinear,
+    OrthogonalLinear as OrthogonalLinear,
+    SchurDecompositionLinear as SchurDecompositionLinear,
+    StiefelLinear as StiefelLinear,
+)
+from ._registry import maps as maps, square_maps as square_maps, tall_maps as tall_maps
+from ._rnn import RNN as RNN, RNNCell as RNNCell
+from ._signed import (
+    LassoLinear as LassoLinear,
+    LassoLinearRELU as LassoLinearRELU,
+    NonNegativeLinear as NonNegativeLinear,
+    SplitLinear as SplitLinear,
+    identity_grad_relu as identity_grad_relu,
+)
+from ._spectral import (
+    SpectralLinear as SpectralLinear,
+    SymmetricSpectralLinear as SymmetricSpectralLinear,
+)
+from ._stochastic import (
+    DoublyStochasticLinear as DoublyStochasticLinear,
+    LeftStochasticLinear as LeftStochasticLinear,
+    PerronFrobeniusLinear as PerronFrobeniusLinear,
+    RightStochasticLinear as RightStochasticLinear,
+    StableSplitLinear as StableSplitLinear,
+)
+from ._structure import reg_errors as reg_errors, structure as structure
+from ._svd import (
+    SVDLinear as SVDLinear,
+    SVDLinearLearnBounds as SVDLinearLearnBounds,
+    SymmetricSVDLinear as SymmetricSVDLinear,
+)
+from ._symmetric import (
+    DampedSkewSymmetricLinear as DampedSkewSymmetricLinear,
+    PSDLinear as PSDLinear,
+    SkewSymmetricLinear as SkewSymmetricLinear,
+    SymmetricLinear as SymmetricLinear,
+)
+from ._symplectic import (
+    HamiltonianLinear as HamiltonianLinear,
+    ShearSymplecticLinear as ShearSymplecticLinear,
+    SkewBlockLinear as SkewBlockLinear,
+    SymplecticLinear as SymplecticLinear,
+)
+from ._toeplitz import CirculantLinear as CirculantLinear, ToeplitzLinear as ToeplitzLinear

@@ -1,5 +1,14 @@
 """Floor 2: what a network is."""
 
 from ._channel import Channel as Channel
-from ._topology import Topology as Topology
-from ._topology import topology_of as topology_of
+from ._flax import from_flax as from_flax
+from ._topology import Topology as Topology, topology_of as topology_of
+from ._torch import (
+    Imported as Imported,
+    ImportMismatch as ImportMismatch,
+    UnsupportedOperators as UnsupportedOperators,
+    from_torch as from_torch,
+    load_torch_weights as load_torch_weights,
+    to_torch_state_dict as to_torch_state_dict,
+    torch_operator as torch_operator,
+)

@@ -189,7 +189,7 @@ def trace(fn: Callable[..., Any], *args: Any) -> tuple[Program, list[Array]]:
         len(closed.jaxpr.constvars),
         tuple(value for value in outputs if isinstance(value, int)),
     )
-    return program, list(closed.consts)
+    return program, [jnp.asarray(value) for value in closed.consts]
 
 
 def _inlined(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:

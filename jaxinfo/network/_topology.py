@@ -219,6 +219,34 @@ class Topology(eqx.Module):
         fn = _Cut(tuple(self._leaves()), program, place.input, place.product, in_box, out_box, ())
         return Channel(fn, shapes[place.input].shape, affine=True, name=place.name)
 
+    def run(
+        self, x: Array, *, replace: Mapping[str, Callable[[Array], Array]] | None = None
+    ) -> tuple[dict[str, Array], Array]:
+        """Evaluate the model on one example, layer by layer.
+
+        **Arguments:**
+
+        - `x`: an example of the shape that the topology was made with.
+        - `replace`: for some layers, a function of the pre-activation that takes the place of the
+            activation.
+
+        **Returns:** the pre-activation of every layer by name (for a pooling its result), and the
+        first output of the model.
+
+        **Raises:** `KeyError` if `replace` names a layer that does not exist.
+        """
+        replace = {self.name_of(layer): fn for layer, fn in (replace or {}).items()}
+        leaves = eqx.tree_at(lambda topology: topology.args[0], self, x)._leaves()
+        evaluate = self._structure.program.evaluate
+        known: dict[int, Array] = {}
+        pre_activations: dict[str, Array] = {}
+        for place in self._structure.places:
+            pre = pre_activations[place.name] = evaluate(place.pre, leaves, known)
+            known[place.pre] = pre
+            if place.name in replace:
+                known[place.output] = replace[place.name](pre)
+        return pre_activations, evaluate(self._structure.program.outputs[0], leaves, known)
+
     def _leaves(self) -> list[Array]:
         params, _ = eqx.partition((self.model, self.args), _is_array)
         leaves = [jnp.asarray(leaf) for leaf in jtu.tree_leaves(params)]

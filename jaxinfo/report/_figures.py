@@ -19,6 +19,8 @@ def ei_matrix(matrix: np.ndarray, name: str) -> Any:
         title=f"EI of each connection of {name}", xlabel="output neuron", ylabel="input neuron"
     )
     axes.grid(False)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     figure.colorbar(image, label="bits")
     return figure
 
@@ -43,15 +45,25 @@ def causal_plane(report: Report) -> Any:
     figure, axes = _figure(width=4.6, height=3.8)
     x = [layer.degeneracy for layer in report.layers]
     y = [float(layer.estimates["sensitivity"].value) for layer in report.layers]
-    top = 1.1 * max([*x, *y, 1e-9])
-    axes.plot([0, top], [0, top], color=INK, linewidth=0.8, linestyle=":")
-    axes.text(0.62 * top, 0.55 * top, "EI = 0", color=INK, fontsize=8)
+    axes.plot([0, 1], [0, 1], transform=axes.transAxes, color=INK, linewidth=0.8, linestyle=":")
+    axes.text(0.66, 0.6, "EI = 0", transform=axes.transAxes, color=INK, fontsize=8)
     axes.plot(x, y, color=ACCENT, linewidth=0.8, alpha=0.5)
     axes.scatter(x, y, color=ACCENT, zorder=3)
-    for layer, here, there in zip(report.layers, x, y, strict=True):
-        axes.annotate(layer.name, (here, there), xytext=(6, -10), textcoords="offset points")
+    for i, (layer, here, there) in enumerate(zip(report.layers, x, y, strict=True)):
+        # On either side in turn: layers of similar size lie close together.
+        side, shift = ("right", -8) if i % 2 else ("left", 8)
+        axes.annotate(
+            layer.name, (here, there), (shift, -4), textcoords="offset points", ha=side, fontsize=9
+        )
     axes.set(title="The causal plane", xlabel="degeneracy (bits)", ylabel="sensitivity (bits)")
-    axes.set(xlim=(min([0, *x]), top), ylim=(0, top))
+    positive = [value for value in (*x, *y) if value > 0]
+    if positive and len(positive) == len(x) + len(y):
+        # Layers differ by orders of magnitude, since sensitivity adds up over pairs of neurons.
+        limits = 0.3 * min(positive), 3 * max(positive)
+        axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
+    else:
+        limits = 1.1 * min([0, *x, *y]), 1.1 * max([1e-9, *x, *y])
+        axes.set(xlim=limits, ylim=limits)
     return figure
 
 

@@ -1,4 +1,4 @@
 """Floor 4: training with information in view."""
 
-from ._fit import Trajectory as Trajectory
-from ._fit import fit as fit
+from ._fit import Trajectory as Trajectory, fit as fit
+from ._penalty import ei_penalty as ei_penalty

@@ -10,8 +10,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import jaxinfo.maps as maps
 

@@ -1,0 +1,108 @@
+"""Activation patterns, sampled and enumerated, and the gated ReLU program."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxinfo.data import digits
+from jaxinfo.patterns import (
+    activation_patterns,
+    compute_activation_patterns,
+    enumerate_patterns,
+    fit_gated_relu,
+    num_patterns,
+    sample_dense_gates,
+    unique_patterns,
+)
+
+from ._harness import Case, row
+
+
+def _gaussian(quick: bool) -> tuple[np.ndarray, np.ndarray]:
+    n, d, m = (1000, 100, 1000) if quick else (5000, 100, 5000)
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((n, d), np.float32), rng.standard_normal((d, m), np.float32)
+
+
+def _product_time(X: jax.Array, G: jax.Array) -> float:
+    """Seconds of the bare float32 product, the best of five."""
+    product = jax.jit(lambda X, G: X @ G)
+    jax.block_until_ready(product(X, G))
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        jax.block_until_ready(product(X, G))
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _patterns(quick: bool, unpacked: bool) -> Case:
+    from scnn.activations import compute_activation_patterns as peer_patterns
+
+    X, G = _gaussian(quick)
+    on_device = jnp.asarray(X), jnp.asarray(G)
+
+    def ours() -> Any:
+        if unpacked:
+            return compute_activation_patterns(*on_device)[0]
+        return unique_patterns(activation_patterns(*on_device))
+
+    def check(found: Any, expected: Any) -> None:
+        D = np.asarray(found if unpacked else found[0].unpack(bool)).astype(bool)
+        # The peer sorts its columns; compare how often each example is active.
+        assert D.shape == expected[0].shape, (D.shape, expected[0].shape)
+        differing = np.abs(D.sum(axis=1) - expected[0].sum(axis=1)).sum()
+        assert differing <= 1e-5 * D.size, differing  # products within rounding of 0
+
+    return Case(ours, lambda: peer_patterns(X, G), check, _product_time(*on_device), "the product")
+
+
+for kind, unpacked in (("packed", False), ("matrix", True)):
+    row(f"patterns distinct, {kind}", peer="pyscnn")(
+        lambda quick, unpacked=unpacked: _patterns(quick, unpacked)
+    )
+
+
+@row("patterns enumerated, rank 4", peer="-")
+def _enumerated(quick: bool) -> Case:
+    n = 40 if quick else 100
+    X = np.random.default_rng(0).standard_normal((n, 4))
+    X[:, 0] = np.abs(X[:, 0])
+
+    def check(found: Any, _: Any) -> None:
+        assert found.p == num_patterns(n, 4), found.p
+
+    return Case(lambda: enumerate_patterns(X), None, check)
+
+
+@row("patterns gated relu, digits", peer="pyscnn")
+def _gated(quick: bool) -> Case:
+    from scnn.metrics import Metrics
+    from scnn.models import ConvexGatedReLU
+    from scnn.optimize import optimize_model
+    from scnn.regularizers import NeuronGL1
+    from scnn.solvers import RFISTA
+
+    images, labels = digits()
+    n, penalty = (300 if quick else 1797), 0.01
+    X = np.asarray(images).reshape(len(images), -1)[:n]
+    y = (np.asarray(labels)[:n] == 0).astype(np.float32)[:, None]
+    _, G = compute_activation_patterns(X, sample_dense_gates(jax.random.key(0), 64, 50))
+
+    def peer() -> Any:
+        model = ConvexGatedReLU(np.asarray(G, np.float64), c=1)
+        # At its default of 1e-6 it stops 1.5e-3 above the optimum.
+        arguments = (model, RFISTA(model, tol=1e-7), Metrics(), X, y)
+        _, metrics = optimize_model(
+            *arguments, regularizer=NeuronGL1(penalty), return_convex=True, unitize_data=False
+        )
+        return metrics.objective[-1]
+
+    def check(found: Any, expected: Any) -> None:
+        # The gap certifies ours; the peer's may be above it by what its own tolerance leaves.
+        assert found[1].converged and abs(found[1].objective / expected - 1) < 1e-3, expected
+
+    return Case(lambda: fit_gated_relu(X, y, G, penalty=penalty), peer, check)

@@ -1,0 +1,114 @@
+"""Entropy of predictions and agreement of labellings, in **bits** where they are information."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._core import safe_divide, xlog2x
+from ._batch import Input, over_batch
+
+Score = Float[Array, "n 1"] | Float[Array, ""]
+Mask = Bool[Input, " n"] | None
+
+
+def measure_entropy(
+    p: Float[Input, "n classes"], preserve_batch: bool = False, *, mask: Mask = None
+) -> Score:
+    r"""Shannon entropy of each row of probabilities, in **bits**: $-\sum_j p_{ij} \log_2 p_{ij}$.
+
+    Rows are taken as they are, not normalised. `jaxinfo.info.entropy` is for counts. The gradient
+    in an empty cell is 0.
+
+    >>> measure_entropy(jnp.array([[0.5, 0.5, 0.0]]))
+    Array(1., dtype=float32)
+    """
+    return over_batch(-jnp.sum(xlog2x(jnp.asarray(p)), axis=1), preserve_batch, mask)
+
+
+def measure_perplexity(
+    p: Float[Input, "n classes"], preserve_batch: bool = False, *, mask: Mask = None
+) -> Score:
+    r"""$2^H$ with $H$ the entropy in bits: how many equally likely classes the row amounts to.
+
+    Without `preserve_batch`, $2$ to the mean entropy of the batch.
+
+    >>> measure_perplexity(jnp.array([[0.5, 0.5, 0.0]]))
+    Array(2., dtype=float32)
+    """
+    entropy = measure_entropy(p, preserve_batch, mask=mask)
+    if preserve_batch and mask is not None:
+        return jnp.where(mask[:, None], jnp.exp2(entropy), 0)
+    return jnp.exp2(entropy)
+
+
+def measure_NMI(
+    labels_true: Int[Input, " n"],
+    labels_pred: Int[Input, " n"],
+    n_labels: int,
+    *,
+    mask: Mask = None,
+) -> Float[Array, ""]:
+    r"""Normalised mutual information of two labellings: $I / \tfrac12 (H_1 + H_2)$.
+
+    Between 0 (independent) and 1 (the same up to renaming); 1 if both have a single label.
+
+    **Arguments:**
+
+    - `n_labels`: labels are $0, \dots, n_\text{labels} - 1$ in both; static under `jit`. Examples
+        with a label outside do not count.
+
+    **Source:** Strehl and Ghosh (2002), *JMLR* 3:583.
+
+    >>> measure_NMI(jnp.array([0, 0, 1, 1]), jnp.array([1, 1, 0, 0]), 2)
+    Array(1., dtype=float32)
+    """
+    joint = _contingency(labels_true, labels_pred, n_labels, mask)
+    p = joint / jnp.sum(joint)
+    rows, columns = (-jnp.sum(xlog2x(jnp.sum(p, axis=axis))) for axis in (1, 0))
+    shared = jnp.maximum(rows + columns + jnp.sum(xlog2x(p)), 0)
+    return safe_divide(2 * shared, rows + columns, at_zero=1.0)
+
+
+def measure_ARI(
+    labels_true: Int[Input, " n"],
+    labels_pred: Int[Input, " n"],
+    n_labels: int,
+    *,
+    mask: Mask = None,
+) -> Float[Array, ""]:
+    r"""Adjusted Rand index: agreement of two labellings on pairs of examples, beyond chance.
+
+    With $n_{ij}$ the contingency table, $a_i$ and $b_j$ its margins, $P(n) = n(n-1)/2$,
+    $A = \sum_i P(a_i)$, $B = \sum_j P(b_j)$ and $E = A B / P(n)$,
+
+    $$\frac{\sum_{ij} P(n_{ij}) - E}{\tfrac12 (A + B) - E}.$$
+
+    1 for the same labelling up to renaming, 0 on average for independent ones, possibly negative;
+    1 where both are trivial (one label, or as many labels as examples).
+
+    **Arguments:**
+
+    - `n_labels`: labels are $0, \dots, n_\text{labels} - 1$ in both; static under `jit`. Examples
+        with a label outside do not count.
+
+    **Source:** Hubert and Arabie (1985), *Journal of Classification* 2:193.
+
+    >>> measure_ARI(jnp.array([0, 0, 1, 1]), jnp.array([1, 1, 0, 0]), 2)
+    Array(1., dtype=float32)
+    """
+    joint = _contingency(labels_true, labels_pred, n_labels, mask)
+    n = jnp.sum(joint)
+    # Everything as a fraction of all pairs, so that float32 keeps its digits.
+    together, rows, columns = (
+        safe_divide(jnp.sum(table * (table - 1)), n * (n - 1))
+        for table in (joint, jnp.sum(joint, axis=1), jnp.sum(joint, axis=0))
+    )
+    chance = rows * columns
+    return safe_divide(together - chance, (rows + columns) / 2 - chance, at_zero=1.0)
+
+
+def _contingency(a: Input, b: Input, n_labels: int, mask: Mask) -> Float[Array, "labels labels"]:
+    inside = (a >= 0) & (a < n_labels) & (b >= 0) & (b < n_labels)
+    counted = inside if mask is None else inside & mask
+    cell = jnp.where(counted, a * n_labels + b, n_labels**2)
+    counts = jnp.zeros(n_labels**2, jnp.int32).at[cell].add(1, mode="drop")
+    return counts.reshape(n_labels, n_labels).astype(float)

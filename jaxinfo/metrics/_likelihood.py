@@ -1,0 +1,132 @@
+"""Scores of predictions against targets, in **nats** where they are likelihoods.
+
+All share the last arguments: `preserve_batch`, which returns a column of one score per example
+instead of their mean, and `mask`, which says which examples count (those outside it score 0 in the
+column).
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from ._batch import Input, over_batch
+
+Score = Float[Array, "n 1"] | Float[Array, ""]
+Mask = Bool[Input, " n"] | None
+
+
+def measure_ACC(
+    mu: Num[Input, "n classes"],
+    y: Num[Input, "n classes"] | Int[Input, " n"],
+    *,
+    mask: Mask = None,
+) -> Float[Array, ""]:
+    r"""Accuracy: the fraction of examples with $\arg\max \mu_i = \arg\max y_i$.
+
+    Of equal entries the first is the largest. `y` may also hold the classes as integers, shape
+    `(n,)`. The gradient is 0.
+
+    >>> measure_ACC(jnp.array([[0.9, 0.1], [0.8, 0.2]]), jnp.array([[1, 0], [0, 1]]))
+    Array(0.5, dtype=float32)
+    """
+    labels = y if y.ndim == 1 else jnp.argmax(y, axis=1)
+    return over_batch((jnp.argmax(mu, axis=1) == labels).astype(float), False, mask)
+
+
+def measure_MSE(
+    mu: Float[Input, "n d"],
+    x: Num[Input, "n d"],
+    preserve_batch: bool = False,
+    *,
+    mask: Mask = None,
+) -> Score:
+    r"""Squared error, summed over features and averaged over the batch: $\|\mu_i - x_i\|^2$.
+
+    Up to a factor 1/2 and a constant, the negative Gaussian log-likelihood of variance 1. Not
+    divided by the number of features.
+
+    >>> measure_MSE(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]]))
+    Array(5., dtype=float32)
+    """
+    return over_batch(jnp.sum(jnp.square(mu - x), axis=1), preserve_batch, mask)
+
+
+def measure_BCE(
+    p: Float[Input, "n d"],
+    x: Num[Input, "n d"],
+    offset: float = 1e-7,
+    preserve_batch: bool = False,
+    *,
+    mask: Mask = None,
+) -> Score:
+    r"""Binary cross entropy, the negative Bernoulli log-likelihood in **nats**:
+
+    $$-\sum_j x_{ij} \ln \tilde p_{ij} + (1 - x_{ij}) \ln (1 - \tilde p_{ij}),$$
+
+    with $\tilde p$ the probabilities clipped to $[\text{offset}, 1 - \text{offset}]$, summed over
+    features and averaged over the batch. The logarithms are exact at the clipped ends even where
+    `1 - offset` is not a number of the dtype. The gradient of a clipped probability is 0.
+
+    >>> measure_BCE(jnp.array([[0.5, 1.0]]), jnp.array([[1.0, 1.0]]))
+    Array(0.6931473, dtype=float32)
+    """
+    log_p, log_q = _log_clipped(p, offset), _log_complement(p, offset)
+    return over_batch(-jnp.sum(_times(x, log_p) + _times(1 - x, log_q), 1), preserve_batch, mask)
+
+
+def measure_CatNLL(
+    p: Float[Input, "n classes"],
+    x: Num[Input, "n classes"],
+    offset: float = 1e-7,
+    preserve_batch: bool = False,
+    *,
+    mask: Mask = None,
+) -> Score:
+    r"""Negative categorical log-likelihood in **nats**: $-\sum_j x_{ij} \ln \tilde p_{ij}$.
+
+    `x` is one-hot (or soft), and $\tilde p$ is clipped to $[\text{offset}, 1 - \text{offset}]$ as
+    in `measure_BCE`; averaged over the batch.
+
+    >>> measure_CatNLL(jnp.array([[0.25, 0.75]]), jnp.array([[1.0, 0.0]]))
+    Array(1.3862944, dtype=float32)
+    """
+    return over_batch(-jnp.sum(_times(x, _log_clipped(p, offset)), axis=1), preserve_batch, mask)
+
+
+def measure_KLD(
+    p_xHat: Float[Input, "n classes"],
+    p_x: Float[Input, "n classes"],
+    preserve_batch: bool = False,
+    *,
+    mask: Mask = None,
+) -> Score:
+    r"""Kullback-Leibler divergence of prediction from truth, in **nats**:
+
+    $$\frac{1}{N} \sum_i \sum_j p_{ij} \ln \frac{p_{ij}}{\hat p_{ij}}, \qquad 0 \ln 0 := 0.$$
+
+    `p_x` is the truth $p$, `p_xHat` the prediction $\hat p$, one distribution a row. Infinite where
+    the prediction excludes what happens. The gradient in an empty cell of the truth is 0.
+
+    >>> measure_KLD(jnp.array([[0.5, 0.5]]), jnp.array([[1.0, 0.0]]))
+    Array(0.6931472, dtype=float32)
+    """
+    present = p_x > 0
+    truth = jnp.where(present, p_x, 1)
+    ratio = jnp.log(truth) - jnp.log(jnp.where(present, p_xHat, 1))
+    return over_batch(jnp.sum(jnp.where(present, truth * ratio, 0), axis=1), preserve_batch, mask)
+
+
+def _log_clipped(p: Input, offset: float) -> Array:
+    low, high = p <= offset, p >= 1 - offset
+    middle = jnp.log(jnp.where(low | high, 0.5, p))
+    return jnp.where(low, jnp.log(offset), jnp.where(high, jnp.log1p(-offset), middle))
+
+
+def _log_complement(p: Input, offset: float) -> Array:
+    low, high = p <= offset, p >= 1 - offset
+    middle = jnp.log1p(-jnp.where(low | high, 0.5, p))
+    return jnp.where(low, jnp.log1p(-offset), jnp.where(high, jnp.log(offset), middle))
+
+
+def _times(x: Input, log: Array) -> Array:
+    """`x * log`, and 0 where `x` is 0: with an offset of 0 the logarithm can be infinite."""
+    return jnp.where(x != 0, x * log, 0)

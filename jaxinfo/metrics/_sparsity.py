@@ -1,0 +1,117 @@
+"""How many neurons are active, how unevenly, how regularly."""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Bool, Float, Num
+
+from .._core import as_inexact, safe_divide
+from ._batch import Input, over_batch
+
+Score = Float[Array, "n 1"] | Float[Array, ""]
+Mask = Bool[Input, " n"] | None
+
+
+def measure_sparsity(
+    codes: Num[Input, "n d"],
+    tolerance: ArrayLike = 0.0,
+    preserve_batch: bool = True,
+    *,
+    mask: Mask = None,
+) -> Score:
+    """The fraction of active entries, those above `tolerance`, in each code: low means sparse.
+
+    An entry equal to the tolerance is not active. One score a row, unless `preserve_batch` is
+    false. The gradient is 0.
+
+    **Source:** Földiák and Endres (2008), *Scholarpedia* 3:2984.
+
+    >>> measure_sparsity(jnp.array([[0.0, 2.0, 0.0, 0.0]]))
+    Array([[0.25]], dtype=float32)
+    """
+    return over_batch(jnp.mean((codes > tolerance).astype(float), axis=1), preserve_batch, mask)
+
+
+def measure_hoyer_sparsity(
+    codes: Num[Input, "n d"], preserve_batch: bool = False, *, mask: Mask = None
+) -> Score:
+    r"""Hoyer's sparsity: $(\sqrt d - \|x\|_1 / \|x\|_2) / (\sqrt d - 1)$.
+
+    1 for a single nonzero entry, 0 if all are equal in size; 0 for a code of zeros. Does not change
+    with the scale of the code.
+
+    **Raises:** `ValueError` for codes of fewer than two entries.
+
+    **Source:** Hoyer (2004), *JMLR* 5:1457.
+
+    >>> measure_hoyer_sparsity(jnp.array([[0.0, 3.0], [2.0, 2.0]]), True).round(4)
+    Array([[1.],
+           [0.]], dtype=float32)
+    """
+    d = codes.shape[1]
+    if d < 2:
+        raise ValueError(f"Hoyer's sparsity needs codes of at least two entries; got {d}.")
+    size = _scaled(codes)
+    squares = jnp.sum(jnp.square(size), axis=1)
+    some = squares > 0
+    ratio = jnp.sum(size, axis=1) / jnp.sqrt(jnp.where(some, squares, 1))
+    score = jnp.where(some, (math.sqrt(d) - ratio) / (math.sqrt(d) - 1), 0)
+    return over_batch(score, preserve_batch, mask)
+
+
+def measure_gini_index(
+    codes: Num[Input, "n d"], preserve_batch: bool = True, *, mask: Mask = None
+) -> Score:
+    r"""Gini index of the sizes of a code's entries, in increasing order $|x|_{(1)}, \dots$:
+
+    $$G = \frac{\sum_k (2k - d - 1)\, |x|_{(k)}}{d \sum_k |x|_{(k)}}.$$
+
+    0 if all are equal in size, $1 - 1/d$ for a single nonzero entry; 0 for a code of zeros.
+
+    **Source:** Hurley and Rickard (2009), *IEEE Trans. Inf. Theory* 55:4723.
+
+    >>> measure_gini_index(jnp.array([[0.0, 0.0, 0.0, 5.0]]))
+    Array([[0.75]], dtype=float32)
+    """
+    d = codes.shape[1]
+    size = jnp.sort(_scaled(codes), axis=1)
+    weights = 2 * jnp.arange(1, d + 1) - d - 1
+    score = safe_divide(jnp.sum(weights * size, axis=1), d * jnp.sum(size, axis=1))
+    return over_batch(score, preserve_batch, mask)
+
+
+def measure_firingRate(
+    spikes: Num[Input, "steps neurons"], preserve_batch: bool = False
+) -> Float[Array, "1 neurons"] | Float[Array, ""]:
+    """Mean number of spikes a step: one rate per neuron with `preserve_batch`, else their mean.
+
+    >>> measure_firingRate(jnp.array([[1, 0], [1, 1]]), preserve_batch=True)
+    Array([[1. , 0.5]], dtype=float32)
+    """
+    rates = jnp.mean(as_inexact(spikes), axis=0, keepdims=True)
+    return rates if preserve_batch else jnp.mean(rates)
+
+
+def measure_fanoFactor(
+    spikes: Num[Input, "steps neurons"], preserve_batch: bool = False
+) -> Float[Array, "1 neurons"] | Float[Array, ""]:
+    r"""Fano factor: variance over mean of the spike counts in time, one per neuron or their mean.
+
+    1 for a Poisson process, 0 for a regular one. Counts are those of each step (the variance is the
+    population's); sum the steps of longer windows first. 0 for a neuron that never fires.
+
+    **Source:** Fano (1947), *Physical Review* 72:26.
+
+    >>> measure_fanoFactor(jnp.array([[1, 0], [1, 2]]), preserve_batch=True)
+    Array([[0., 1.]], dtype=float32)
+    """
+    counts = as_inexact(spikes)
+    mean = jnp.mean(counts, axis=0, keepdims=True)
+    factors = safe_divide(jnp.var(counts, axis=0, keepdims=True), mean)
+    return factors if preserve_batch else jnp.mean(factors)
+
+
+def _scaled(codes: Input) -> Float[Array, "n d"]:
+    """Sizes over the largest of their row, so that no square overflows."""
+    size = jnp.abs(as_inexact(codes))
+    return safe_divide(size, jnp.max(size, axis=1, keepdims=True))

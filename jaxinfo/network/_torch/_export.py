@@ -1,0 +1,339 @@
+"""From a torch module to the records of `_graph`: export, decompose, translate."""
+
+import contextlib
+import dataclasses
+import inspect
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..._core import require
+from ._graph import Graph, Node, Ref, Spec
+from ._table import OPERATORS, refuse_unknown
+from ._tensors import numpy_dtype, to_numpy
+
+# Composite operators that are kept whole: one JAX function is shorter and faster than their parts.
+_KEPT = """linear.default matmul.default einsum.default scaled_dot_product_attention.default
+lstm.input gru.input rnn_tanh.input rnn_relu.input detach.default""".split()
+
+# Checks that torch records beside the computation, and that return nothing.
+_CHECKS = frozenset(
+    """aten._assert_scalar.default aten._assert_async.msg aten._assert_async.default
+    aten._assert_tensor_metadata.default aten.sym_constrain_range.default
+    aten.sym_constrain_range_for_size.default""".split()
+)
+
+# Where torch computes positions beside maxima and nobody reads them.
+_VALUES_ONLY = {
+    f"aten.{name}{n}d{with_indices}.default": f"aten.{name}{n}d.values"
+    for name, with_indices in (("max_pool", "_with_indices"), ("adaptive_max_pool", ""))
+    for n in (1, 2, 3)
+}
+
+# How and where memory lies has no counterpart.
+_MEMORY = frozenset(
+    ("device", "layout", "pin_memory", "memory_format", "non_blocking", "requires_grad")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """An exported program in core operators, and its translation."""
+
+    program: Any
+    graph: Graph
+
+
+def export(
+    model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], batch_axis: int | None
+) -> Any:
+    """The `torch.export` program of a model in evaluation mode, with a free size of `batch_axis`.
+
+    torch builds a size of one into the program, so a batch of one example is made a batch of two;
+    if the model does not accept that (the axis was no batch), the example is taken as it is.
+    """
+    torch = require("torch", extra="torch")
+
+    def doubled(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.ndim > batch_axis:
+            return torch.cat([value, value], batch_axis) if value.shape[batch_axis] == 1 else value
+        return value
+
+    def free(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return {batch_axis: torch.export.Dim.AUTO} if value.ndim > batch_axis else None
+        if isinstance(value, tuple | list):
+            return type(value)(free(item) for item in value)
+        if isinstance(value, Mapping):
+            return {key: free(item) for key, item in value.items()}
+        return None
+
+    def run(args: Any, kwargs: Any) -> Any:
+        shapes = None
+        if batch_axis is not None:
+            bound = inspect.signature(model.forward).bind(*args, **kwargs).arguments
+            shapes = {name: free(value) for name, value in bound.items()}
+        return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
+
+    with evaluation_mode(model), _quiet(torch):
+        if batch_axis is not None:
+            twice = torch.utils._pytree.tree_map(doubled, (args, dict(kwargs)))
+            if any(
+                a is not b
+                for a, b in zip(
+                    torch.utils._pytree.tree_leaves(twice),
+                    torch.utils._pytree.tree_leaves((args, dict(kwargs))),
+                    strict=True,
+                )
+            ):
+                with contextlib.suppress(Exception):
+                    return run(*twice)
+        return run(args, dict(kwargs))
+
+
+def translate(program: Any, batch_axis: int | None) -> Exported:
+    """Decompose an exported program to core operators, and write it down without torch.
+
+    **Raises:** `UnsupportedOperators` listing every operator that the table lacks.
+    """
+    torch = require("torch", extra="torch")
+    table = torch.export.default_decompositions()
+    for name in _KEPT:
+        packet, _, overload = name.partition(".")
+        table.pop(getattr(getattr(torch.ops.aten, packet), overload), None)
+    with _quiet(torch):
+        _mark_blocks_without_gradient(torch, program.graph)
+        program = core = program.run_decompositions(table)
+        # Of what is still unknown, torch may know how to take it apart too. If that does not lead
+        # all the way, the operators to name are those of the model, not their parts.
+        while further := torch._decomp.get_decompositions(
+            _unknown(torch, program.graph) - set(table)
+        ):
+            table.update(further)
+            program = program.run_decompositions(table)
+        program = core if _unknown(torch, program.graph) else program
+    signature = program.graph_signature
+    if signature.buffers_to_mutate or getattr(signature, "user_inputs_to_mutate", None):
+        raise NotImplementedError(
+            "The model writes to its own state or to its inputs while it runs: "
+            f"{sorted({*signature.buffers_to_mutate.values()})}. Import a model without that, such "
+            "as one in evaluation mode and without a cache."
+        )
+    return Exported(program, _Translation(torch, program, batch_axis).graph())
+
+
+def _unknown(torch: Any, graph: Any) -> set[Any]:
+    """The operators of a graph that are not in the table."""
+    return {
+        node.target
+        for node in graph.nodes
+        if isinstance(node.target, torch._ops.OpOverload)
+        and str(node.target) not in OPERATORS
+        and str(node.target) not in _CHECKS
+        and str(node.target) not in _VALUES_ONLY
+    }
+
+
+def _mark_blocks_without_gradient(torch: Any, graph: Any) -> None:
+    """Detach what a block under `no_grad` returns: the decomposition forgets the block."""
+    for node in list(graph.nodes):
+        if str(node.target) == "wrap_with_set_grad_enabled" and node.args[0] is False:
+            for result in list(node.users):
+                with graph.inserting_after(result):
+                    detached = graph.call_function(torch.ops.aten.detach.default, (result,))
+                detached.meta = dict(result.meta)
+                result.replace_all_uses_with(
+                    detached, delete_user_cb=lambda use, new=detached: use is not new
+                )
+
+
+class _Translation:
+    """One pass over an exported program."""
+
+    def __init__(self, torch: Any, program: Any, batch_axis: int | None):
+        self.torch = torch
+        self.program = program
+        self.module = program.graph_module
+        self.nodes: list[Node] = []
+        self.specs: dict[str, Any] = {}
+        self.uses: list[tuple[str, str]] = []
+        self.batch = self._batch_symbol(batch_axis)
+
+    def graph(self) -> Graph:
+        signature, state = self.program.graph_signature, self.program.state_dict
+        outputs = self._walk()
+        refuse_unknown(self.uses)
+        lifted = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        constants = {
+            name: to_numpy(self.program.constants[path])
+            for name, path in lifted.items()
+            if path not in state
+        }
+        user_outputs = [
+            outputs[i]
+            for i, spec in enumerate(signature.output_specs)
+            if spec.kind == self.torch.export.graph_signature.OutputKind.USER_OUTPUT
+        ]
+        pytree = self.torch.utils._pytree
+        return Graph(
+            nodes=tuple(self.nodes),
+            inputs=_plain(
+                pytree.tree_unflatten(self._user_inputs(), self.program.call_spec.in_spec)
+            ),
+            outputs=_plain(pytree.tree_unflatten(user_outputs, self.program.call_spec.out_spec)),
+            specs=self.specs,
+            parameters={name: path for name, path in lifted.items() if path in state},
+            constants=constants,
+        )
+
+    def _user_inputs(self) -> list[Any]:
+        kinds = self.torch.export.graph_signature
+        inputs = []
+        for spec in self.program.graph_signature.input_specs:
+            if spec.kind == kinds.InputKind.USER_INPUT:
+                is_tensor = isinstance(spec.arg, kinds.TensorArgument)
+                inputs.append(Ref(spec.arg.name) if is_tensor else getattr(spec.arg, "value", None))
+        return inputs
+
+    def _batch_symbol(self, batch_axis: int | None) -> Any:
+        """The symbol for the size of the batch axis of the first input that has a free one."""
+        if batch_axis is None:
+            return None
+        names = {ref.name for ref in self._user_inputs() if isinstance(ref, Ref)}
+        for node in self.module.graph.nodes:
+            if node.op == "placeholder" and node.name in names:
+                shape = node.meta["val"].shape
+                if len(shape) > batch_axis and self._is_free(shape[batch_axis]):
+                    return shape[batch_axis].node.expr
+        return None
+
+    def _is_free(self, size: Any) -> bool:
+        return isinstance(size, self.torch.SymInt) and size.node.maybe_as_int() is None
+
+    def _walk(self) -> list[Any]:
+        """Record the nodes; return what the program returns, as references."""
+        values: dict[Any, Any] = {}
+        for node in self.module.graph.nodes:
+            if node.op == "placeholder":
+                values[node] = Ref(node.name)
+                self.specs[node.name] = self._spec(node.meta.get("val"))
+            elif node.op == "get_attr":
+                values[node] = getattr(self.module, node.target)
+            elif node.op == "output":
+                return list(self._arguments(node.args[0], values))
+            else:
+                values[node] = self._call(node, values)
+        raise AssertionError("a graph without an output node")
+
+    def _call(self, node: Any, values: dict[Any, Any]) -> Any:
+        name, operator, scope = node.name, _operator_name(node.target), _module_path(node)
+        args = self._arguments(node.args, values)
+        if operator in _CHECKS:
+            return None
+        if operator == "operator.getitem" and isinstance(args[0], tuple | list):
+            return args[0][args[1]]
+        spec = self._spec(node.meta.get("val"))
+        values_only = operator in _VALUES_ONLY and all(use.args[1] == 0 for use in node.users)
+        if values_only:
+            operator, spec = _VALUES_ONLY[operator], spec[0]
+        self.uses.append((operator, scope))
+        self.specs[name] = spec
+        kwargs = {
+            key: value
+            for key, value in self._arguments(dict(node.kwargs), values).items()
+            if key not in _MEMORY
+        }
+        self.nodes.append(Node(name, operator, tuple(args), kwargs, scope, spec))
+        return (Ref(name),) if values_only else Ref(name)
+
+    def _arguments(self, structure: Any, values: dict[Any, Any]) -> Any:
+        torch = self.torch
+        if isinstance(structure, torch.fx.Node):
+            return values[structure]
+        if isinstance(structure, tuple):
+            return tuple(self._arguments(item, values) for item in structure)
+        if isinstance(structure, list):
+            return [self._arguments(item, values) for item in structure]
+        if isinstance(structure, dict):
+            return {key: self._arguments(item, values) for key, item in structure.items()}
+        if isinstance(structure, torch.dtype):
+            return numpy_dtype(structure)
+        if isinstance(structure, torch.device | torch.layout | torch.memory_format):
+            return None
+        return structure
+
+    def _spec(self, value: Any) -> Any:
+        if isinstance(value, self.torch.Tensor):
+            free = [self._is_free(size) for size in value.shape]
+            carriers = [
+                axis
+                for axis, size in enumerate(value.shape)
+                if free[axis] and self.batch is not None and size.node.expr == self.batch
+            ]
+            return Spec(
+                tuple(None if f else int(s) for f, s in zip(free, value.shape, strict=True)),
+                numpy_dtype(value.dtype),
+                carriers[0] if len(carriers) == 1 else None,
+            )
+        if isinstance(value, tuple | list):
+            return tuple(self._spec(item) for item in value)
+        return None
+
+
+def _plain(structure: Any) -> Any:
+    """Containers of torch's own kind (a model's output class) as tuples, lists and dictionaries."""
+    if isinstance(structure, Mapping):
+        return {key: _plain(item) for key, item in structure.items()}
+    if isinstance(structure, list):
+        return [_plain(item) for item in structure]
+    if isinstance(structure, tuple):
+        return tuple(_plain(item) for item in structure)
+    return structure
+
+
+def _operator_name(target: Any) -> str:
+    """`aten.relu.default`, `operator.mul`, `math.floor`, `torch.sym_max`."""
+    module = getattr(target, "__module__", "")
+    if module in ("_operator", "math", "torch"):
+        return f"{module.lstrip('_')}.{target.__name__}"
+    return str(target)
+
+
+def _module_path(node: Any) -> str:
+    """The path of the module that called the operator, as in the state dict."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    if not stack or stack[-1][0].startswith("_empty"):
+        return ""
+    path = stack[-1][0].partition("@")[0].removeprefix("L['self']").removeprefix(".")
+    return re.sub(r"\[['\"]?(\w+)['\"]?\]", r".\1", path)
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: Any) -> Iterator[None]:
+    """Every module in evaluation mode, and afterwards each in the mode it was in."""
+    before = [(module, module.training) for module in model.modules()]
+    for module, _ in before:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextlib.contextmanager
+def _quiet(torch: Any) -> Iterator[None]:
+    """Without torch's warnings, and without fused attention layers that hide their operators."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

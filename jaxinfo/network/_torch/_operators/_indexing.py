@@ -1,0 +1,54 @@
+"""Reading at indices: embeddings, gathers, NumPy-style indexing."""
+
+import jax.numpy as jnp
+from jax import lax
+
+from .._table import torch_operator
+
+
+def embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
+    rows = weight[indices]
+    if padding_idx < 0:
+        return rows
+    # The row of the padding is read but never trained.
+    return jnp.where((indices == padding_idx)[..., None], lax.stop_gradient(rows), rows)
+
+
+torch_operator("aten.embedding.default", single=embedding)(embedding)
+
+
+@torch_operator("aten.index.Tensor", "aten._unsafe_index.Tensor")
+def index(x, indices):
+    return x[tuple(slice(None) if i is None else i for i in indices)]
+
+
+@torch_operator("aten.index_select.default")
+def index_select(x, dim, indices):
+    return jnp.take(x, jnp.atleast_1d(indices), axis=dim) if x.ndim else x
+
+
+@torch_operator("aten.gather.default")
+def gather(x, dim, index, *, sparse_grad=False):
+    if not x.ndim:
+        return jnp.broadcast_to(x, index.shape)
+    within = [slice(0, size) for size in index.shape]  # the index may be smaller than `x`
+    within[dim] = slice(None)
+    return jnp.take_along_axis(x[tuple(within)], index, axis=dim)
+
+
+@torch_operator("aten.take.default")
+def take(x, index):
+    return jnp.ravel(x)[index]
+
+
+@torch_operator("aten.bucketize.Tensor")
+def bucketize(x, boundaries, *, out_int32=False, right=False):
+    return jnp.searchsorted(boundaries, x, side="right" if right else "left")
+
+
+@torch_operator("aten._unsafe_masked_index.default")
+def masked_index(x, mask, indices, fill):
+    clipped = [
+        None if i is None else jnp.clip(i, 0, x.shape[axis] - 1) for axis, i in enumerate(indices)
+    ]
+    return jnp.where(mask, index(x, clipped), fill)

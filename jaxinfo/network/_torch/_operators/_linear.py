@@ -1,0 +1,103 @@
+"""Matrix products."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .._table import torch_operator
+
+
+def linear(x, weight, bias=None):
+    # Contracted in place: what `topology_of` sees is one product of data and parameter.
+    product = lax.dot_general(x, weight, (((x.ndim - 1,), (weight.ndim - 1,)), ((), ())))
+    return product if bias is None else product + bias
+
+
+torch_operator("aten.linear.default", single=linear)(linear)
+
+
+@torch_operator(
+    "aten.matmul.default",
+    "aten.mm.default",
+    "aten.bmm.default",
+    "aten.mv.default",
+    "aten.dot.default",
+    "aten.vdot.default",
+)
+def matmul(x, y):
+    return jnp.matmul(x, y)
+
+
+@torch_operator("aten.addmm.default", "aten.addmv.default", "aten.baddbmm.default")
+def addmm(x, a, b, beta=1, alpha=1):
+    return _scaled(x, beta) + _scaled(jnp.matmul(a, b), alpha)
+
+
+@torch_operator("aten.addbmm.default")
+def addbmm(x, a, b, beta=1, alpha=1):
+    return _scaled(x, beta) + _scaled(jnp.einsum("bij,bjk->ik", a, b), alpha)
+
+
+@torch_operator("aten.addr.default")
+def addr(x, a, b, beta=1, alpha=1):
+    return _scaled(x, beta) + _scaled(jnp.outer(a, b), alpha)
+
+
+def _scaled(x, factor):
+    # A factor of 0 leaves a term out, whatever it holds.
+    return x if factor == 1 else 0 if factor == 0 else factor * x
+
+
+@torch_operator("aten.einsum.default")
+def einsum(equation, operands, path=None):
+    return jnp.einsum(equation.replace(" ", ""), *operands)
+
+
+@torch_operator("aten._trilinear.default")
+def trilinear(a, b, c, expand_a, expand_b, expand_c, sum_dims, unroll_dim=1):
+    factors = ((a, expand_a), (b, expand_b), (c, expand_c))
+    a, b, c = (jnp.expand_dims(factor, tuple(axes)) for factor, axes in factors)
+    return jnp.sum(a * b * c, axis=tuple(sum_dims))
+
+
+@torch_operator("aten._cdist_forward.default", "aten._euclidean_dist.default")
+def cdist(x, y, p=2.0, compute_mode=None):
+    difference = jnp.abs(x[..., :, None, :] - y[..., None, :, :])
+    if p == 0:
+        return jnp.sum(difference != 0, axis=-1)
+    if p == jnp.inf:
+        return jnp.max(difference, axis=-1)
+    total = jnp.sum(difference**p, axis=-1)
+    # Equal points: the distance is 0, and so is the gradient.
+    return jnp.where(total > 0, jnp.where(total > 0, total, 1) ** (1 / p), 0)
+
+
+@torch_operator("aten.linalg_inv_ex.default")
+def inv(x, check_errors=False):
+    return jnp.linalg.inv(x), jnp.zeros(x.shape[:-2], jnp.int32)
+
+
+@torch_operator("aten._linalg_det.default")
+def det(x):
+    lu, pivots, _ = lax.linalg.lu(x)
+    return jnp.linalg.det(x), lu, pivots
+
+
+@torch_operator("aten.linalg_cholesky_ex.default")
+def cholesky(x, upper=False, check_errors=False):
+    factor = jnp.linalg.cholesky(x)
+    factor = jnp.swapaxes(factor, -1, -2) if upper else factor
+    return factor, jnp.zeros(x.shape[:-2], jnp.int32)
+
+
+@torch_operator("aten.linalg_solve_triangular.default")
+def solve_triangular(a, b, *, upper, left=True, unitriangular=False):
+    if not left:
+        swapped = solve_triangular(
+            jnp.swapaxes(a, -1, -2),
+            jnp.swapaxes(b, -1, -2),
+            upper=not upper,
+            unitriangular=unitriangular,
+        )
+        return jnp.swapaxes(swapped, -1, -2)
+    return jax.scipy.linalg.solve_triangular(a, b, lower=not upper, unit_diagonal=unitriangular)

@@ -1,0 +1,77 @@
+"""The table of torch operators, and how to add to it."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """What a torch operator computes, written in JAX with the operator's own arguments."""
+
+    fn: Callable[..., Any]
+    single: Callable[..., Any] | None = None
+    """The same for one example: arguments and results have lost their leading batch axis. Without
+    it the axis is put back with size one for `fn`, and taken away again."""
+    pointwise: bool = False
+    """Entry by entry with broadcasting, so that `fn` serves one example as it is."""
+    shape_only: bool = False
+    """Reads shapes and dtypes of arrays, never their values."""
+    pool: bool = False
+    """A pooling, which has no parameter to take its layer's name from."""
+
+
+OPERATORS: dict[str, Operator] = {}
+
+
+def torch_operator(*names: str, **properties: Any) -> Callable[[F], F]:
+    """Register a JAX function as the meaning of torch operators, for `from_torch`.
+
+    The function takes the operator's arguments, arrays in place of tensors and NumPy dtypes in
+    place of torch's (arguments that say where and how memory lies are left out), and returns what
+    the operator returns. Its result is cast to the dtype that torch declares.
+
+    **Arguments:**
+
+    - `names`: overloads as torch prints them, such as `"aten.sinc.default"` or
+        `"mylibrary::myop.default"` written `"mylibrary.myop.default"`.
+    - `properties`: `pointwise=True` for a function that works entry by entry.
+
+    >>> import jax.numpy as jnp
+    >>> @torch_operator("mylibrary.double.default", pointwise=True)
+    ... def double(x):
+    ...     return 2 * x
+    """
+
+    def register(fn: F) -> F:
+        for name in names:
+            OPERATORS[name] = Operator(fn, **properties)
+        return fn
+
+    return register
+
+
+class UnsupportedOperators(NotImplementedError):
+    """A model uses torch operators that are not in the table; the text lists all of them."""
+
+
+def refuse_unknown(uses: Iterable[tuple[str, str]]) -> None:
+    """Raise `UnsupportedOperators` if an operator of `(operator, module path)` is not known."""
+    unknown: dict[str, list[str]] = {}
+    for operator, path in uses:
+        if operator not in OPERATORS:
+            paths = unknown.setdefault(operator, [])
+            if (path or "the model itself") not in paths:
+                paths.append(path or "the model itself")
+    if not unknown:
+        return
+    lines = "\n".join(f"  {name}  used by {', '.join(paths)}" for name, paths in unknown.items())
+    first = next(iter(unknown))
+    raise UnsupportedOperators(
+        f"The model uses {len(unknown)} torch operator(s) without a JAX counterpart:\n{lines}\n"
+        "Write each as a JAX function of the operator's own arguments and register it before "
+        f"importing:\n\n    @jaxinfo.network.torch_operator({first!r})\n"
+        "    def operator(x, ...):\n        ...\n"
+    )

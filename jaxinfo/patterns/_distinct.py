@@ -1,0 +1,174 @@
+"""Which patterns are equal: the distinct ones, in order of first occurrence, with counts."""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from .._core import group_rows, is_traced
+from ._packed import PackedPatterns, words_for
+
+
+class DistinctPatterns(eqx.Module):
+    """The distinct patterns of a stream, with how often each was seen: a monoid.
+
+    Equal patterns are found by hashing and compared word by word, so no two are ever confused.
+
+    **Fields:**
+
+    - `patterns`: the distinct patterns, in order of first occurrence, then rows of padding.
+    - `index`: where in the stream each stood first; -1 for padding.
+    - `counts`: how often each was seen; 0 for padding.
+    - `n_distinct`: how many there are. As `of` returns it the number is true even when not all fit;
+        after a `merge` it is a lower bound if something was `missed`.
+    - `seen`: how many patterns the stream held.
+
+    Batches are merged as they come:
+
+    >>> import jax.numpy as jnp
+    >>> batch = PackedPatterns.pack(jnp.array([[1, 0, 1], [0, 0, 0]]))
+    >>> found = DistinctPatterns.none(n=2)
+    >>> for _ in range(3):
+    ...     found = found.merge(DistinctPatterns.of(batch))
+    >>> int(found.n_distinct), found.counts, found.index
+    (2, Array([6, 3], dtype=int32), Array([0, 1], dtype=int32))
+    """
+
+    patterns: PackedPatterns
+    index: Int[Array, " size"]
+    counts: Int[Array, " size"]
+    n_distinct: Int[Array, ""]
+    seen: Int[Array, ""]
+
+    @classmethod
+    def none(cls, n: int, size: int = 0) -> "DistinctPatterns":
+        """No patterns, of `n` examples, with room for `size`."""
+        empty = PackedPatterns(jnp.zeros((size, words_for(n)), jnp.uint32), n)
+        padding = jnp.full(size, -1, jnp.int32)
+        zero = jnp.zeros((), jnp.int32)
+        return cls(empty, padding, jnp.zeros(size, jnp.int32), zero, zero)
+
+    @classmethod
+    def of(cls, patterns: PackedPatterns, *, size: int | None = None) -> "DistinctPatterns":
+        """The distinct ones of `patterns`; `size` as for `unique_patterns`."""
+        p = patterns.p
+        places, once = jnp.arange(p, dtype=jnp.int32), jnp.ones(p, jnp.int32)
+        return _collect(patterns, places, once, jnp.int32(p), size)
+
+    def merge(self, other: "DistinctPatterns", *, size: int | None = None) -> "DistinctPatterns":
+        """Those of this stream followed by the other's; `size` as for `unique_patterns`."""
+        if self.patterns.n != other.patterns.n:
+            raise ValueError(
+                "Only patterns on the same examples can be merged; got patterns on "
+                f"{self.patterns.n} and {other.patterns.n} examples."
+            )
+        words = jnp.concatenate([self.patterns.words, other.patterns.words])
+        places = jnp.where(other.index >= 0, other.index + self.seen, -1)
+        merged = _collect(
+            PackedPatterns(words, self.patterns.n),
+            jnp.concatenate([self.index, places]),
+            jnp.concatenate([self.counts, other.counts]),
+            self.seen + other.seen,
+            size,
+        )
+        least = jnp.maximum(self.n_distinct, other.n_distinct)
+        return eqx.tree_at(lambda d: d.n_distinct, merged, jnp.maximum(merged.n_distinct, least))
+
+    @property
+    def missed(self) -> Int[Array, ""]:
+        """How many patterns of the stream are not counted here, for want of room."""
+        return self.seen - jnp.sum(self.counts)
+
+
+def unique_patterns(
+    patterns: PackedPatterns, *, size: int | None = None
+) -> tuple[PackedPatterns, Int[Array, " k"], Int[Array, " k"]]:
+    """The distinct patterns, where each stands first, and how often it occurs.
+
+    **Arguments:**
+
+    - `size`: how many patterns to return, fixed, as `jit` needs it: the rest is padding, with zero
+        words, index -1 and count 0. If there are more, the first `size` in order of occurrence are
+        returned, and `sum(counts)` falls short of the number of patterns; `DistinctPatterns.of`
+        gives the true number. By default (eagerly only) as many as there are.
+
+    **Returns:** `(patterns, index, counts)` in order of first occurrence.
+
+    **Raises:** `TypeError` under `jit` without `size`.
+
+    **Cost:** linear in the words; about 1 ms for 5000 patterns of 5000 examples.
+
+    >>> import jax.numpy as jnp
+    >>> patterns = PackedPatterns.pack(jnp.array([[1, 0, 1, 1], [0, 1, 0, 1]]))
+    >>> distinct, index, counts = unique_patterns(patterns)
+    >>> distinct.unpack(int)
+    Array([[1, 0, 1],
+           [0, 1, 1]], dtype=int32)
+    >>> index, counts
+    (Array([0, 1, 3], dtype=int32), Array([2, 1, 1], dtype=int32))
+    """
+    found = DistinctPatterns.of(patterns, size=size)
+    return found.patterns, found.index, found.counts
+
+
+def _collect(
+    patterns: PackedPatterns,
+    places: Int[Array, " p"],
+    counts: Int[Array, " p"],
+    seen: Int[Array, ""],
+    size: int | None,
+) -> DistinctPatterns:
+    first, slot, n_distinct = _slots(patterns, counts > 0)
+    if size is None:
+        if is_traced(patterns.words):
+            raise TypeError(
+                "How many patterns are distinct is unknown under `jit`; pass `size=`, the number of "
+                "patterns to return."
+            )
+        size = int(n_distinct)
+    return _gather(patterns, places, counts, seen, first, slot, n_distinct, size)
+
+
+@jax.jit
+def _slots(
+    patterns: PackedPatterns, valid: Bool[Array, " p"]
+) -> tuple[Int[Array, " p"], Int[Array, " p"], Int[Array, ""]]:
+    """For each pattern the first equal to it, the rank of that one, and the number of ranks."""
+    p = patterns.p
+    if p == 0:
+        return jnp.zeros(0, jnp.int32), jnp.zeros(0, jnp.int32), jnp.int32(0)
+    first = group_rows(patterns.words, valid)
+    is_first = (first == jnp.arange(p)) & valid
+    rank = jnp.cumsum(is_first, dtype=jnp.int32) - 1
+    return first, jnp.where(valid, rank[jnp.minimum(first, p - 1)], p), rank[-1] + 1
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _gather(
+    patterns: PackedPatterns,
+    places: Int[Array, " p"],
+    counts: Int[Array, " p"],
+    seen: Int[Array, ""],
+    first: Int[Array, " p"],
+    slot: Int[Array, " p"],
+    n_distinct: Int[Array, ""],
+    size: int,
+) -> DistinctPatterns:
+    p = patterns.p
+    if p == 0:
+        none = DistinctPatterns.none(patterns.n, size)
+        return eqx.tree_at(lambda d: d.seen, none, seen)
+    rows = jnp.arange(p, dtype=jnp.int32)
+    leads = jnp.where(first == rows, slot, size)  # the others fall off the end
+    chosen = jnp.full(size, -1, jnp.int32).at[leads].set(rows, mode="drop")
+    held = chosen >= 0
+    words = jnp.where(held[:, None], patterns.words[chosen], 0)
+    return DistinctPatterns(
+        PackedPatterns(words, patterns.n),
+        jnp.where(held, places[chosen], -1),
+        jnp.zeros(size, jnp.int32).at[slot].add(counts, mode="drop"),
+        n_distinct,
+        seen,
+    )

@@ -1,0 +1,197 @@
+"""A network's own patterns, and the affine map of a region."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+
+from jaxinfo.network import topology_of
+from jaxinfo.patterns import (
+    linear_regions,
+    local_map,
+    network_patterns,
+    summarise_patterns,
+)
+
+KEY = jr.key(2)
+
+
+def mlp(activation=jax.nn.relu, depth=2, key=KEY):
+    return eqx.nn.MLP(3, 2, 5, depth, activation, key=key)
+
+
+class Residual(eqx.Module):
+    first: eqx.nn.Linear
+    second: eqx.nn.Linear
+    last: eqx.nn.Linear
+
+    def __init__(self, key):
+        keys = jr.split(key, 3)
+        self.first = eqx.nn.Linear(3, 4, key=keys[0])
+        self.second = eqx.nn.Linear(4, 4, key=keys[1])
+        self.last = eqx.nn.Linear(4, 2, key=keys[2])
+
+    def __call__(self, x):
+        h = jax.nn.relu(self.first(x))
+        return self.last(h + jax.nn.relu(self.second(h)))
+
+
+def convolutional(key):
+    keys = jr.split(key)
+    return eqx.nn.Sequential(
+        [
+            eqx.nn.Conv2d(1, 2, 3, key=keys[0]),
+            eqx.nn.Lambda(jax.nn.relu),
+            eqx.nn.MaxPool2d(2, 2),
+            eqx.nn.Lambda(jnp.ravel),
+            eqx.nn.Linear(8, 3, key=keys[1]),
+        ]
+    )
+
+
+MODELS = {
+    "relu": (mlp(), (3,)),
+    "leaky relu of another slope": (mlp(lambda x: jnp.where(x > 0, x, 0.25 * x)), (3,)),
+    "absolute value": (mlp(jnp.abs), (3,)),
+    "residual": (Residual(KEY), (3,)),
+    "convolution": (convolutional(KEY), (1, 6, 6)),
+}
+
+
+def test_patterns_by_hand():
+    model = mlp()
+    X = jr.normal(jr.key(1), (70, 3))
+    first = X @ model.layers[0].weight.T + model.layers[0].bias
+    second = jax.nn.relu(first) @ model.layers[1].weight.T + model.layers[1].bias
+    found = network_patterns(model, X)
+    np.testing.assert_array_equal(found["layers.0"].unpack(bool), first >= 0)
+    np.testing.assert_array_equal(found["layers.1"].unpack(bool), second >= 0)
+
+
+def test_blocks_of_examples():
+    """More examples than one block holds."""
+    model = eqx.nn.MLP(1, 1, 300, 1, key=KEY)
+    X = jnp.linspace(-1, 1, 30_000)[:, None]
+    found = network_patterns(model, X)["layers.0"]
+    pre = X @ model.layers[0].weight.T + model.layers[0].bias
+    assert np.mean(np.asarray(found.unpack(bool)) != (pre >= 0)) < 1e-5  # but for rounding at 0
+
+
+def test_a_convolution_counts_every_position():
+    model, shape = MODELS["convolution"]
+    found = network_patterns(model, jr.normal(KEY, (7, *shape)))
+    assert {layer: units.shape for layer, units in found.items()} == {"layers.0": (7, 32)}
+
+
+def test_dead_and_always_active_units():
+    layer = eqx.nn.Linear(2, 3, key=KEY)
+    layer = eqx.tree_at(
+        lambda l: (l.weight, l.bias), layer, (jnp.eye(3, 2), jnp.array([-9.0, 9.0, 0.0]))
+    )
+    model = eqx.nn.Sequential([layer, eqx.nn.Lambda(jax.nn.relu)])
+    X = jr.normal(KEY, (20, 2))
+    (summary,) = summarise_patterns(network_patterns(model, X)).values()
+    np.testing.assert_array_equal(summary.dead, [True, False, False])
+    # The third unit is 0 exactly, which counts as active unless strict.
+    np.testing.assert_array_equal(summary.always_active, [False, True, True])
+    assert int(summary.distinct_patterns) == 2 and int(summary.distinct_codes) == 1
+    (strict,) = summarise_patterns(network_patterns(model, X, strict=True)).values()
+    np.testing.assert_array_equal(strict.dead, [True, False, True])
+
+
+def test_regions_are_equal_codes():
+    X = jr.normal(jr.key(1), (200, 3))
+    patterns = network_patterns(mlp(), X)
+    codes = np.concatenate([np.asarray(units.unpack(bool)) for units in patterns.values()], axis=1)
+    expected = [int(np.flatnonzero((codes == code).all(axis=1))[0]) for code in codes]
+    np.testing.assert_array_equal(linear_regions(patterns), expected)
+
+
+def test_regions_on_a_line_are_the_pieces():
+    """Along a line, a network of one layer has one piece more than it has kinks."""
+    model = eqx.nn.MLP(1, 1, 8, 1, key=KEY)
+    kinks = -model.layers[0].bias / model.layers[0].weight[:, 0]
+    X = jnp.linspace(float(kinks.min()) - 1, float(kinks.max()) + 1, 20_001)[:, None]
+    regions = linear_regions(network_patterns(model, X))
+    assert int(jnp.sum(regions == jnp.arange(len(X)))) == 9
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_local_map_is_the_jacobian(name):
+    model, shape = MODELS[name]
+    x = jr.normal(jr.key(5), shape)
+    W, b = local_map(model, x)
+    jacobian = jax.jacobian(lambda v: model(v.reshape(shape)))(x.ravel())
+    np.testing.assert_allclose(W, jacobian.T, atol=1e-6)
+    np.testing.assert_allclose(x.ravel() @ W + b, model(x), atol=1e-6)
+
+
+def test_local_map_holds_in_the_whole_region():
+    model = mlp()
+    X = jr.normal(jr.key(1), (300, 3))
+    regions = np.asarray(linear_regions(network_patterns(model, X)))
+    largest = np.bincount(regions).argmax()
+    inside = X[regions == largest]
+    assert len(inside) > 5
+    W, b = local_map(model, X[largest])
+    np.testing.assert_allclose(inside @ W + b, jax.vmap(model)(inside), atol=1e-5)
+
+
+def test_side_at_a_kink():
+    model = eqx.nn.Sequential(
+        [eqx.nn.Linear(1, 1, use_bias=False, key=KEY), eqx.nn.Lambda(jax.nn.relu)]
+    )
+    model = eqx.tree_at(lambda m: m.layers[0].weight, model, jnp.array([[2.0]]))
+    for strict, slope in ((False, 2.0), (True, 0.0)):
+        W, _ = local_map(model, jnp.zeros(1), strict=strict)
+        assert float(W[0, 0]) == slope
+
+
+def test_transforms():
+    model, xs = mlp(), jr.normal(jr.key(1), (4, 3))
+    one_by_one = [local_map(model, x)[0] for x in xs]
+    together, _ = jax.jit(jax.vmap(lambda x: local_map(model, x)))(xs)
+    np.testing.assert_allclose(together, jnp.stack(one_by_one), atol=1e-6)
+    # The gradient reaches the parameters: y_0 = W_0 x + b_0, with the region held.
+    grads = eqx.filter_grad(lambda m: jnp.sum(local_map(m, xs[0])[0] ** 2))(model)
+    assert jnp.any(grads.layers[0].weight != 0)
+
+
+def test_topology_in_place_of_a_model():
+    model, X = mlp(), jr.normal(KEY, (5, 3))
+    topology = topology_of(model, X[0])
+    for a, b in zip(
+        network_patterns(topology, X).values(), network_patterns(model, X).values(), strict=True
+    ):
+        np.testing.assert_array_equal(a.words, b.words)
+
+
+@pytest.mark.parametrize("activation", [jax.nn.tanh, jax.nn.relu6, jax.nn.gelu])
+def test_other_activations_have_no_patterns(activation):
+    with pytest.raises(ValueError, match="layers.0"):
+        network_patterns(mlp(activation), jnp.ones((2, 3)))
+
+
+def test_bad_input():
+    topology = topology_of(mlp(), jnp.ones(3))
+    with pytest.raises(ValueError, match=r"shape \(3,\) along"):
+        network_patterns(topology, jnp.ones((4, 2)))
+    with pytest.raises(ValueError, match="same examples"):
+        linear_regions({})
+    with pytest.raises(KeyError, match="layers.0"):
+        topology.run(jnp.ones(3), replace={"no such layer": jnp.sin})
+
+
+def test_running_a_topology():
+    model, x = mlp(), jr.normal(KEY, (3,))
+    topology = topology_of(model, jnp.zeros(3))
+    values, output = topology.run(x)
+    np.testing.assert_allclose(output, model(x), rtol=1e-6)
+    np.testing.assert_allclose(values["layers.0"], model.layers[0](x), rtol=1e-6)
+    _, linear = topology.run(x, replace={name: lambda z: z for name in ("layers.0", "layers.1")})
+    h = x
+    for layer in model.layers:
+        h = layer(h)
+    np.testing.assert_allclose(linear, h, rtol=1e-5)
