@@ -52,8 +52,12 @@ class Column(eqx.Module):
     @property
     def centre(self) -> Float[Array, ""]:
         """The middle of what all inputs together span."""
-        middle = (self.inputs.upper + self.inputs.lower) / 2
-        return self.bias + jnp.sum(self.weight * middle)
+        return self.bias + jnp.sum(self.weight * self.middle)
+
+    @property
+    def middle(self) -> Float[Array, "*#n_in"]:
+        """The middle of each input's range."""
+        return (self.inputs.upper + self.inputs.lower) / 2
 
     @property
     def middles(self) -> Float[Array, " in_bins"]:
@@ -108,7 +112,7 @@ def silent_pairs(column: Column) -> Pairs:
     exact = jnp.zeros((), column.weight.dtype)
 
     def pair(weight: Array, edges: Array) -> Pairs:
-        return _read(column, _lone(column, weight, edges), weight, exact)
+        return _read(column, _lone(column, column.bias, weight, edges), weight, exact)
 
     return _over_inputs(column, pair, column.weight, _in_edges(column), terms=1)
 
@@ -136,7 +140,9 @@ def _with_boxes(column: Column) -> Pairs:
         others = v.at[a].set(0)
         total = _sum_of(jnp.append(others, v[a] / column.bins))
         alone = jnp.all(others == 0)
-        lone = _lone(column, column.weight[a], _in_edges(column)[a])
+        # Where the others have no weight this adds 0, and the gradient of their mean.
+        start = column.bias + jnp.sum((column.weight * column.middle).at[a].set(0))
+        lone = _lone(column, start, column.weight[a], _in_edges(column)[a])
         spread = _distribution(column, total, v[a] * column.middles)
         return _read(column, jnp.where(alone, lone, spread), v[a], total.truncation(others))
 
@@ -206,10 +212,13 @@ def _in_edges(column: Column) -> Float[Array, "n_in edges"]:
 
 
 def _lone(
-    column: Column, weight: Float[Array, ""], in_edges: Float[Array, " in_edges"]
+    column: Column,
+    start: Float[Array, ""],
+    weight: Float[Array, ""],
+    in_edges: Float[Array, " in_edges"],
 ) -> Float[Array, "in_bins edges"]:
     """The distribution less 1/2 where one input moves: exact, also where edges meet edges."""
-    ends = column.bias + weight * in_edges
+    ends = start + weight * in_edges
     lower, upper = jnp.minimum(ends[1:], ends[:-1]), jnp.maximum(ends[1:], ends[:-1])
     width = (upper - lower)[:, None]
     edges = _finite_edges(column)

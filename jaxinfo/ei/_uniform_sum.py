@@ -111,34 +111,33 @@ class Sum(eqx.Module):
         at_shift = self.t * shifts[:, None]
         left = jnp.concatenate([jnp.cos(at_shift), jnp.sin(at_shift)], axis=-1)
         left = left * jnp.tile(amplitude, 2)
-        polynomials = self._polynomials()
+        # Row q holds every sum of plus or minus the first q boxes, the last of them fastest.
+        offsets = [jnp.zeros(1, edges.dtype)]
+        for q in range(self.boxes.shape[0]):
+            h, last = self.boxes[q], offsets[-1]
+            offsets.append(jnp.stack([last + h, last - h], axis=-1).ravel())
 
-        def rest(offset: Array) -> Array:
-            at_edge = self.t[:, None] * (edges + offset) - count * (math.pi / 2)
-            right = jnp.concatenate([jnp.sin(at_edge), -jnp.cos(at_edge)])
-            series = jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
-            y = edges + offset - shifts[:, None]
-            outer = jnp.abs(y) >= self.period / 2
-            near = jnp.where(outer, 0, y)
-            inside = series + _pick(count, [f(near) for f in polynomials])
-            orders = range(self.boxes.shape[0] + 1)
-            beyond = _pick(count, [_beyond(q, y, self.variance) for q in orders])
-            return jnp.where(outer, beyond, inside)
-
-        def level(q: int, offset: Array) -> Array:
-            """$A_q$ of the sum of the rest and the boxes from number `q` on."""
-            if q == self.boxes.shape[0]:
-                return rest(offset)
+        corners = (edges + offsets[-1][:, None]).ravel()
+        at_corner = self.t[:, None] * corners - count * (math.pi / 2)
+        right = jnp.concatenate([jnp.sin(at_corner), -jnp.cos(at_corner)])
+        series = jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+        y = corners - shifts[:, None]
+        outer = jnp.abs(y) >= self.period / 2
+        near = jnp.where(outer, 0, y)
+        inside = series + _pick(count, [f(near) for f in self._polynomials()])
+        orders = range(self.boxes.shape[0] + 1)
+        beyond = _pick(count, [_beyond(q, y, self.variance) for q in orders])
+        # $A_q$ of the rest and the boxes from number q on, from the narrowest box to the widest.
+        a = jnp.where(outer, beyond, inside).reshape(shifts.shape[0], -1, edges.shape[0])
+        for q in reversed(range(self.boxes.shape[0])):
             h, used = self.boxes[q], self.used[q]
-            above, below = level(q + 1, offset + h), level(q + 1, offset - h)
-            inner = jnp.where(used, (above - below) / jnp.where(used, 2 * h, 1), above)
-            y = edges + offset - shifts[:, None]
+            above, below = a[:, 0::2], a[:, 1::2]
+            a = jnp.where(used, (above - below) / jnp.where(used, 2 * h, 1), above)
+            y = edges + offsets[q][:, None] - shifts[:, None, None]
             support = jnp.sum(self.boxes[q:]) + self.period / 2
             variance = self.variance + jnp.sum(self.boxes[q:] ** 2) / 3
-            outer = used & (jnp.abs(y) >= support)
-            return jnp.where(outer, _beyond(q, y, variance), inner)
-
-        return level(0, jnp.zeros((), edges.dtype))
+            a = jnp.where(used & (jnp.abs(y) >= support), _beyond(q, y, variance), a)
+        return a[:, 0]
 
     def _polynomials(self) -> list[Callable[[Array], Array]]:
         """The polynomials under the series of $A_0, A_1, \\dots$: they match at half a period."""
