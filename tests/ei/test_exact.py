@@ -34,8 +34,7 @@ CASES, DATA = load_golden("deep_ei")
 SINGLE = """id1x1_wide.parts relu1x1_drop.parts sig2x2.parts id2x1_drop.parts sig5x5_b8x24.sens
 sig20x10.parts allout2x1.parts dominant8x2.parts comp_linlin5-4-3.parts conv2-3_3x3_relu.parts
 convavg2-1.sens""".split()
-DOUBLE = """relu2x2.parts relu5x5.parts sat4x3_tanh.sens tiny4x2.parts dominant8x2.parts
-sig30x10_b8.parts""".split()
+DOUBLE = """relu5x5.parts sat4x3_tanh.sens tiny4x2.parts""".split()
 
 
 @pytest.fixture(autouse=True)
@@ -112,10 +111,7 @@ def corner_distribution(half, y):
     "half",
     (
         (1.0,),
-        (1.0, 0.02),
         (1.0, 1.0, 0.02),
-        (1.0, 0.5, 0.3, 0.2),
-        (1.0, 0.9, 0.8, 0.7, 0.1),
         (0.7, 0.7, 0.7, 0.7, 0.7, 0.7),
         (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.02),
     ),
@@ -134,7 +130,7 @@ def test_distribution_of_a_sum(half, dtype, x64):
     np.testing.assert_allclose(found, expected, atol=4e-6 if dtype == "float32" else 1e-10)
 
 
-@pytest.mark.parametrize("activation", ("gelu", "silu", "relu6", "hard_tanh", "leaky_relu"))
+@pytest.mark.parametrize("activation", ("gelu", "hard_tanh"))
 def test_agrees_with_sampling(activation, getkey):
     options = {"in_bins": 4, "out_bins": 6, "in_range": (-1.5, 2.0), "out_range": (-0.5, 6.5)}
     layer = channel(getkey(), 3, 2, activation, scale=1.5)
