@@ -10,6 +10,8 @@ import pytest
 from jaxinfo import Channel
 from jaxinfo.ei import Exact, ei_parts, sensitivity, topology_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*fell outside.*")
+
 
 def bits(weight, bias, activation="sigmoid", measured=ei_parts, bins=6):
     layer = Channel.from_weight(weight, bias, activation, in_range=(-1.0, 1.5))
