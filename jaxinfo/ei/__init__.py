@@ -2,8 +2,7 @@
 
 from ..network import topology_of as topology_of
 from ._estimate import Estimate as Estimate
-from ._exact import Exact as Exact
-from ._exact import output_entropy as output_entropy
+from ._exact import Exact as Exact, output_entropy as output_entropy
 from ._measure import measure as measure
 from ._parts import ei_parts as ei_parts, ei_parts_matrix as ei_parts_matrix
 from ._sampling import Sampling as Sampling

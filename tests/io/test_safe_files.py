@@ -13,8 +13,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from jaxinfo.io import (
     _MAGIC,
