@@ -10,8 +10,8 @@ class Estimate(eqx.Module):
     **Fields:**
 
     - `value`: the estimate.
-    - `standard_error`: one standard deviation of `value` over repetitions with other keys; 0 for an
-        exact value, NaN where it is not known.
+    - `standard_error`: one standard deviation of `value` over repetitions with other keys; for an
+        exact value a bound on its numerical error, NaN where it is not known.
     - `bias`: what the estimator is expected to add to the truth and has not subtracted; 0 for an
         exact value.
     - `samples`: number of samples used; 0 for an exact value.

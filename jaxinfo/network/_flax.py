@@ -95,7 +95,7 @@ def from_flax(
     - `model`: an NNX module, which is taken in evaluation mode; or a pair of a Linen module and its
         variables (`{"params": ...}`, or the parameters alone).
     - `example_input`: one input, or a tuple of several, for the verification.
-    - `verify`: compare outputs and gradients with the Flax model on the example, if one is given.
+    - `verify`: compare the outputs with the Flax model's on the example, if one is given.
     - `options`: further keyword arguments of each call, such as `train=False` or
         `deterministic=True` for a Linen module.
 
