@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..info import AbstractEstimator
+from ..info import AbstractEstimator, PlugIn
 from ..network import Channel, Topology
 from ._arguments import (
     ActivationLike,
@@ -36,6 +36,7 @@ def ei(
     out_bins: OutBins = 64,
     activation: ActivationLike = None,
     method: AbstractMethod | None = None,
+    estimator: AbstractEstimator | None = None,
 ) -> Float[Array, ""]:
     r"""Effective information of a layer as a whole, in **bits**.
 
@@ -44,7 +45,7 @@ def ei(
     The state of a layer is the vector of the bin numbers of all its neurons, and $I$ is the plug-in
     mutual information of these vectors. Arguments are those of `ei_parts`; a sample is left out
     when any output neuron is out of range. Without `samples`, their number doubles from 10 000
-    until doubling adds less than `threshold` bits.
+    until doubling adds less than `threshold` bits. `estimator` can only be `PlugIn()`.
 
     **Returns:** a scalar between 0 and the smaller entropy. Note that $N$ samples cannot show more
     than $\log_2 N$ bits: a layer of thirty neurons has far more states than can be drawn, and then
@@ -61,6 +62,7 @@ def ei(
     >>> f"{bits:.2f}"
     '4.00'
     """
+    _plug_in_only(estimator)
     method = method_from(method, samples, batch_size, threshold)
     channel = channel_of(layer, topology, in_layer, activation)
     setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
@@ -83,6 +85,7 @@ def eis_between_groups(
     out_bins: OutBins = 64,
     activation: ActivationLike = None,
     method: AbstractMethod | None = None,
+    estimator: AbstractEstimator | None = None,
 ) -> Float[Array, " groups"]:
     """Vector EI between groups of neurons, in **bits**, all from the same samples.
 
@@ -101,6 +104,7 @@ def eis_between_groups(
     >>> eis_between_groups(wire, None, groups, key=key, samples=9000, in_bins=4, out_bins=4).round(1)
     Array([2., 0., 2.], dtype=float32)
     """
+    _plug_in_only(estimator)
     method = method_from(method, samples, batch_size, threshold)
     channel = channel_of(layer, topology, in_layer, activation)
     checked_groups = tuple(_valid_group(group, channel) for group in groups)
@@ -143,6 +147,14 @@ def vector_and_pairwise_ei(
     setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
     vector = _measured(setting, key, method, (whole(channel),))[0]
     return vector, total(measured_parts(setting, key, method, estimator))
+
+
+def _plug_in_only(estimator: AbstractEstimator | None) -> None:
+    if estimator is not None and not isinstance(estimator, PlugIn):
+        raise ValueError(
+            f"`estimator` must be `PlugIn()` or None for vector EI; got {estimator!r}. Corrections "
+            "need a table whose cells are seen many times, and most states of a vector are not."
+        )
 
 
 def whole(channel: Channel) -> Group:

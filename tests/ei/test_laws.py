@@ -23,7 +23,7 @@ from jaxinfo.ei import (
     topology_of,
     vector_and_pairwise_ei,
 )
-from jaxinfo.info import Binning, PlugIn
+from jaxinfo.info import Binning, MillerMadow, PlugIn
 from jaxinfo.network import Channel
 
 KEY = jr.key(11)
@@ -348,3 +348,9 @@ def test_a_silenced_warning_is_still_an_estimate():
             out_range=(0.0, 0.1),
         )
     assert found["layers.0"]["ei_parts"].outside > 0.5
+
+
+def test_corrections_are_refused_for_vectors():
+    assert ei(dense(0), None, **OPTIONS, estimator=PlugIn()) == ei(dense(0), None, **OPTIONS)
+    with pytest.raises(ValueError, match="must be `PlugIn"):
+        ei(dense(0), None, **OPTIONS, estimator=MillerMadow())
