@@ -27,7 +27,7 @@ class Exact(AbstractMethod):
     for each pair); the output's bins are pulled back through $f$, branch by branch.
 
     **Accuracy:** on the reference layers of the tests (dense, up to 30 inputs and 64 bins, dominant,
-    tiny and saturated weights) better than 1e-6 bits a pair in float32 and 1e-13 under x64.
+    tiny and saturated weights) within 1e-5 bits a pair in float32 and 1e-11 under x64.
     `measure` reports a first-order bound on the numerical error in the place of the standard error.
 
     **Gradient:** of weights, biases and whatever they are computed from, by forward and reverse

@@ -192,7 +192,11 @@ class AbstractLinearMap(eqx.Module):
 
 
 class AbstractSquareMap(AbstractLinearMap):
-    """A map that exists for square matrices only."""
+    """The base of maps that exist for square matrices only.
+
+    Otherwise as `AbstractLinearMap`. **Raises:** `ValueError` at construction if `in_features` and
+    `out_features` differ.
+    """
 
     def __init__(self, in_features: int, out_features: int, use_bias: bool, *, key: PRNGKeyArray):
         if in_features != out_features:

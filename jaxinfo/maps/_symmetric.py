@@ -12,7 +12,13 @@ from ._options import Number, ordered_bounds
 
 
 class SymmetricLinear(AbstractSquareMap):
-    r"""$W = (A + A^T)/2$.
+    r"""A symmetric matrix, $W = (A + A^T)/2$, of any square parameter $A$ (`weight`).
+
+    Promises $W = W^T$. The gradient is that of the average of two entries.
+
+    >>> W = SymmetricLinear(3, 3, key=jax.random.key(0)).effective_W()
+    >>> bool(jnp.array_equal(W, W.T))
+    True
 
     **Source:** neuromancer.slim.
     """
