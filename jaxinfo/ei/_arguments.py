@@ -20,6 +20,7 @@ from ._sampling import Sampling
 Range = tuple[Any, Any]
 OutRange = Range | Literal["dynamic"] | None
 OutBins = int | Literal["dynamic"]
+OutOfRange = Literal["drop", "clip"]
 ActivationLike = str | Callable[[Array], Array] | None
 
 
@@ -46,6 +47,7 @@ def setting_of(
     in_bins: int,
     out_range: OutRange,
     out_bins: OutBins,
+    out_of_range: OutOfRange,
     observed_range: Callable[[Setting], tuple[Array, Array]],
     *,
     extend: bool = True,
@@ -76,7 +78,7 @@ def setting_of(
         lower, upper = valid_range("out_range", out_range or channel.out_range)
     if out_bins == "dynamic":
         out_bins, upper = _bins_of_width(in_binning.width, lower, upper, extend)
-    return Setting(channel, in_binning, Binning(out_bins, lower, upper))
+    return Setting(channel, in_binning, Binning(out_bins, lower, upper, out_of_range=out_of_range))
 
 
 def _with_finite_outputs(channel: Channel) -> Channel:

@@ -8,7 +8,7 @@ from jaxtyping import PRNGKeyArray
 
 from .._core import one_of
 from ..network import Topology
-from ._arguments import Range, warn_outside
+from ._arguments import OutOfRange, Range, warn_outside
 from ._estimate import Estimate
 from ._intervention import Setting
 from ._method import AbstractMethod, PairsResult
@@ -31,6 +31,7 @@ def measure(
     in_bins: int = 64,
     out_range: Any = None,
     out_bins: Any = 64,
+    out_of_range: OutOfRange = "drop",
 ) -> dict[str, dict[str, Estimate]]:
     """Measure several layers and quantities; each answer comes with its error.
 
@@ -63,7 +64,9 @@ def measure(
         found[name] = {}
         for quantity in quantities:
             setting_of = sensitivity_setting if quantity == "sensitivity" else noise_setting
-            setting = setting_of(channel, method, key, in_range, in_bins, out_range, out_bins)
+            setting = setting_of(
+                channel, method, key, in_range, in_bins, out_range, out_bins, out_of_range
+            )
             estimate = _ESTIMATES[quantity](setting, key, method)
             warn_outside(name, estimate.outside)
             found[name][quantity] = estimate

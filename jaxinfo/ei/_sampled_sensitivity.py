@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..info import AbstractEstimator, PairHistogram, PlugIn
-from ._draws import AbstractSampling, Counted, error_inputs
-from ._intervention import Bounds, Setting, fold_batches, no_bounds, widen
+from ._draws import AbstractSampling, Counted, Turn, error_inputs
+from ._intervention import Bounds, Setting, no_bounds, widen, widest
 from ._method import PairsResult
 
 
@@ -35,7 +35,8 @@ def measure_sensitivity(
             return histogram.update(i, j, samples=jnp.sum(valid, dtype=jnp.int32))
 
         blocks = sampling.blocks(setting.channel, n)
-        histogram = fold_batches(draw, 0, n, blocks, step, none)
+        turn = Turn(a, setting.channel.n_in)
+        histogram = sampling.fold(draw, 0, n, blocks, step, none, turn=turn)
         influence, bias = jnp.zeros(0), jnp.array(jnp.nan)
         if with_error:
             influence = histogram.influence(*numbers(error_inputs(draw)))
@@ -65,7 +66,10 @@ def observed_alone(
         def step(bounds: Bounds, x: Array, valid: Array) -> Bounds:
             return widen(setting, bounds, _alone(x, a), valid)
 
-        return fold_batches(draw, 0, n, blocks, step, no_bounds(setting))
+        turn = Turn(a, setting.channel.n_in)
+        return sampling.fold(
+            draw, 0, n, blocks, step, no_bounds(setting), turn=turn, combine=widest
+        )
 
     lower, upper = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
     return jnp.min(lower), jnp.max(upper)

@@ -80,7 +80,7 @@ def _joint_histograms(
             for inputs, outputs in groups
         ]
 
-    batches = jax.lax.map(pack, jnp.arange(-(-n // (blocks * BLOCK)), dtype=jnp.int32))
+    batches = sampling.map_batches(pack, -(-n // (blocks * BLOCK)), blocks)
     return [
         JointHistogram(
             h.x.reshape(-1, h.x.shape[-1]),

@@ -1,9 +1,11 @@
 """The sampled route: draw, push through the channel, bin, count."""
 
 import warnings
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._core import is_traced
@@ -36,6 +38,11 @@ class Sampling(AbstractSampling):
         which lowers the noise where few inputs matter and bins are few. Estimators that correct for
         bias assume independent samples and over-correct on a lattice: use it with `PlugIn()`. The
         standard error is still that of random points, usually too large.
+    - `devices`: to whom the batches are dealt, such as `jax.devices()`; by default all are drawn
+        where JAX would. The counts are the same, bit by bit, however many there are.
+    - `progress`: called on the host as `progress(done, total)` after each batch, in samples over
+        all passes (a pass for each tile of pairs, or each input of `sensitivity`); calls may
+        arrive late. Another function means another compilation.
 
     All are static under `jit`. **Raises:** `ValueError` for numbers that are not positive.
 
@@ -49,6 +56,8 @@ class Sampling(AbstractSampling):
     batch_size: int | None = eqx.field(static=True, default=None)
     max_samples: int = eqx.field(static=True, default=1_280_000)
     points: Points = eqx.field(static=True, default="random")
+    devices: tuple[jax.Device, ...] = eqx.field(static=True, default=(), converter=tuple)
+    progress: Callable[[int, int], Any] | None = eqx.field(static=True, default=None)
 
     def parts(
         self,
