@@ -67,19 +67,23 @@ def _measure_tile(
         return histogram.merge(sampling.fold(draw, start, stop, blocks, step, none, turn=turn))
 
     def counted(histogram: PairHistogram, with_error: bool) -> Counted:
-        influence, bias = jnp.zeros(0), jnp.array(jnp.nan)
+        def of_input(counts: Array) -> tuple[Array, Array, Array]:
+            bias = jnp.sum(estimator.bias(counts)) if with_error else jnp.array(jnp.nan)
+            return estimator(counts), bias, jnp.sum(PlugIn().bias(counts))
+
+        # An input at a time: its tables stay in the cache, those of a whole tile do not.
+        matrix, bias, plug_in_bias = jax.lax.map(of_input, histogram.counts)
+        influence = jnp.zeros(0)
         if with_error:
             influence = histogram.influence(*numbers(error_inputs(draw)))
-            bias = jnp.sum(jax.lax.map(estimator.bias, histogram.counts))
         # Rows and columns past the last neuron hold no counts: their samples would seem outside.
         real = corner[1] + jnp.arange(shape[1]) < setting.channel.n_out
         outside = jnp.where(real, jnp.min(histogram.outside, axis=0), 0)
         return Counted(
-            # An input at a time: its tables stay in the cache, those of a whole tile do not.
-            jax.lax.map(estimator, histogram.counts),
+            matrix,
             influence,
-            jnp.sum(PlugIn().bias(histogram.counts)),
-            bias,
+            jnp.sum(plug_in_bias),
+            jnp.sum(bias),
             histogram.samples,
             jnp.max(outside) / histogram.samples,
             jnp.array(True),
