@@ -39,6 +39,7 @@ class Setting(eqx.Module):
 
 State = TypeVar("State")
 Draw = Callable[[Int[Array, ""]], Float[Array, "block n_in"]]  # a block of inputs, by its number
+UnitDraw = Callable[[Int[Array, ""]], Float[Array, "block dimension"]]  # the same of the unit cube
 
 
 def fold_batches(

@@ -32,10 +32,12 @@ class Sampling(AbstractSampling):
         number is given, instead of as many as `threshold` asks for.
     - `batch_size`: samples held in memory at once; changes memory and speed, never the answer.
     - `max_samples`: where doubling ends, with a warning.
-    - `points`: `"random"`, or `"lattice"` for points that are spread more evenly than chance would,
-        which lowers the noise where few inputs matter and bins are few. Estimators that correct for
-        bias assume independent samples and over-correct on a lattice: use it with `PlugIn()`. The
-        standard error is still that of random points, usually too large.
+    - `points`: `"random"`; or `"sobol"` or `"lattice"`, both scrambled by the key, for points spread
+        more evenly than chance would, which lowers the noise where few inputs matter and bins are
+        few. Sobol points are best in powers of two, and have at most 1111 dimensions (input
+        neurons). Estimators that correct for bias assume independent samples and over-correct on
+        such points: up to 8 bins use them with `PlugIn()`. The standard error is still that of
+        random points, usually too large.
 
     All are static under `jit`. **Raises:** `ValueError` for numbers that are not positive.
 

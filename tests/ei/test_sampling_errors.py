@@ -1,14 +1,12 @@
-"""What a sampled answer says of its own error, and points that err less."""
+"""What a sampled answer says of its own error."""
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 import pytest
 
 from jaxinfo.ei import Sampling, ei_parts
-from jaxinfo.ei._intervention import BLOCK, Setting
-from jaxinfo.ei._points import lattice_points
+from jaxinfo.ei._intervention import Setting
 from jaxinfo.info import Binning, Extrapolation, Jackknife, PlugIn
 from jaxinfo.network import Channel
 
@@ -72,34 +70,3 @@ def test_extrapolate_names_the_default_estimator():
     assert jnp.isclose(ei_parts(channel, None, estimator=Extrapolation(), **options), default)
     with pytest.raises(ValueError, match="Leave one of the two out"):
         ei_parts(channel, None, extrapolate=True, estimator=PlugIn(), **options)
-
-
-def test_a_lattice_fills_every_coordinate_evenly():
-    draw = lattice_points(KEY, 40)
-    points = np.concatenate([draw(jnp.array(block)) for block in range(2)])
-    assert points.shape == (2 * BLOCK, 40) and points.min() >= 0 and points.max() < 1
-    for n in (256, 1024):
-        gaps = np.diff(np.sort(points[:n], axis=0), axis=0)
-        assert np.allclose(gaps, 1 / n, atol=1e-6)
-    assert len(np.unique(points[0])) == 40
-    # No two coordinates go together.
-    assert np.max(np.abs(np.corrcoef(points[:1024].T) - np.eye(40))) < 0.2
-
-
-def test_a_lattice_has_less_noise_and_no_less_truth():
-    what = setting(bins=4)
-    values, lattice = (
-        repeated(Sampling(samples=4096, points=points), what, 20)[0]
-        for points in ("random", "lattice")
-    )
-    assert jnp.std(lattice) < jnp.std(values) / 2
-    assert abs(jnp.mean(lattice) - jnp.mean(values)) < jnp.std(values)
-
-
-@pytest.mark.parametrize("points", ["random", "lattice"])
-def test_counts_do_not_depend_on_the_batch_size(points):
-    first, second = (
-        Sampling(samples=5000, batch_size=size, points=points).parts(setting(), KEY, None).matrix
-        for size in (1000, 3000)
-    )
-    assert jnp.array_equal(first, second)
