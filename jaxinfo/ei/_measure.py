@@ -42,8 +42,8 @@ def measure(
     - `in_range`, `in_bins`, `out_range`, `out_bins`: as for `ei_parts`, for every layer.
 
     **Returns:** `{layer: {quantity: Estimate}}`, in bits. The standard error is that of the delta
-    method (`info.standard_error`), with the covariances between pairs; for vector EI it is NaN:
-    states seen once have no scatter to go by.
+    method (`info.standard_error`), with the covariances between pairs; for vector EI it is NaN
+    where too many states were seen once, which have no scatter to go by.
 
     >>> import equinox as eqx, jax, jax.numpy as jnp, jaxinfo
     >>> model = eqx.nn.MLP(3, 2, 4, 1, jax.nn.sigmoid, key=jax.random.key(0))
@@ -90,8 +90,8 @@ def _sensitivity(setting: Setting, key: PRNGKeyArray | None, method: AbstractMet
 
 def _vector(setting: Setting, key: PRNGKeyArray | None, method: AbstractMethod) -> Estimate:
     result = method.vector(setting, key, (whole(setting.channel),))
-    unknown = jnp.array(jnp.nan)
-    return Estimate(result.values[0], unknown, unknown, result.samples, result.outside)
+    error, bias = (jnp.ravel(field)[0] for field in (result.standard_error, result.bias))
+    return Estimate(result.values[0], error, bias, result.samples, result.outside)
 
 
 _ESTIMATES = {"ei": _vector, "ei_parts": _parts, "sensitivity": _sensitivity}
