@@ -8,7 +8,7 @@ from jaxtyping import PRNGKeyArray
 
 from .._core import one_of
 from ..network import Topology
-from ._arguments import Range, warn_outside
+from ._arguments import Range, layers_of, method_from, warn_outside
 from ._estimate import Estimate
 from ._intervention import Setting
 from ._method import AbstractMethod, PairsResult
@@ -53,12 +53,12 @@ def measure(
     >>> sorted(found["layers.0"])
     ['ei_parts']
     """
-    method = Sampling(samples=100_000) if method is None else method
+    method = method_from(Sampling(samples=100_000) if method is None else method, None, None)
+    quantities = (quantities,) if isinstance(quantities, str) else quantities
     for quantity in quantities:
         one_of("quantities", quantity, QUANTITIES)
     found: dict[str, dict[str, Estimate]] = {}
-    names = topology.names if layers is None else [topology.name_of(layer) for layer in layers]
-    for name in names:
+    for name in map(topology.name_of, layers_of(topology, layers)):
         channel = topology.channel(name)
         found[name] = {}
         for quantity in quantities:

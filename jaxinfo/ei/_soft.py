@@ -6,9 +6,9 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 
-from .._core import one_of
+from .._core import is_traced, one_of
 from ..info import AbstractEstimator, mutual_information
 from ._draws import ERROR_BLOCKS
 from ._intervention import BLOCK, Bounds, Setting
@@ -50,7 +50,8 @@ class Soft(AbstractMethod):
     **Gradient:** finite everywhere, also for zero weights and saturated units. Its noise grows as
     the bandwidth falls, since only outputs within $h$ of an edge have a say.
 
-    **Raises:** `ValueError` for an odd or non-positive number of samples, for `estimator=` (tables
+    **Raises:** `ValueError` for an odd or non-positive number of samples, for a bandwidth that is
+    not positive, for `estimator=` (tables
     of fractions have no counts to correct by), and for vector EI of groups with too many states.
 
     **Cost:** one matrix product of $N \times n_{in} K_{in}$ by $N \times n_{out} K_{out}$. The
@@ -66,7 +67,7 @@ class Soft(AbstractMethod):
     """
 
     samples: int = eqx.field(static=True, default=10_000)
-    bandwidth: float | Float[Array, ""] = 1.0
+    bandwidth: Real[ArrayLike, ""] = 1.0
     kernel: Literal["linear", "gaussian"] = eqx.field(static=True, default="linear")
 
     def __check_init__(self):
@@ -75,6 +76,10 @@ class Soft(AbstractMethod):
                 f"`samples` must be even and positive, for two equal halves; got {self.samples}."
             )
         one_of("kernel", self.kernel, ("linear", "gaussian"))
+        if not is_traced(self.bandwidth) and not self.bandwidth > 0:
+            raise ValueError(
+                f"`bandwidth` must be positive, in output bins; got {float(self.bandwidth):g}."
+            )
 
     def parts(
         self,
