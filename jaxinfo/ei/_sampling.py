@@ -26,8 +26,10 @@ class Sampling(AbstractSampling):
 
     - `samples`: how many to draw. `None`: as many as `threshold` asks for.
     - `threshold`: without `samples`, draw 10 000, then double until the standard error and the
-        estimated bias of the sum are together below this fraction of it (for vector EI: until the
-        last doubling changed the answer by less than this many bits).
+        estimated bias of the sum are together below this fraction of it, or of 0.01 bits where the
+        sum is smaller. The sum is over all pairs (of a tile, where they are too many for one); for
+        sensitivity over the pairs of one input, each with as many samples as it needs. For vector
+        EI, as in the source: until the last doubling changed the answer by less than this many bits.
     - `extrapolate`: estimate by `Extrapolation()`, as by default, from 160 000 samples where no
         number is given, instead of as many as `threshold` asks for.
     - `batch_size`: samples held in memory at once; changes memory and speed, never the answer.
@@ -75,7 +77,8 @@ class Sampling(AbstractSampling):
     ) -> PairsResult:
         """Every pair, from as many samples for each input."""
         estimator = self._estimator(estimator)
-        return measure_sensitivity(setting, _required(key), self, estimator, with_error)
+        result = measure_sensitivity(setting, _required(key), self, estimator, with_error)
+        return self._warned(setting, result)
 
     def vector(
         self, setting: Setting, key: PRNGKeyArray | None, groups: tuple[Group, ...]

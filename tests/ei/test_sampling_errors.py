@@ -1,11 +1,14 @@
 """What a sampled answer says of its own error."""
 
+import warnings
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import pytest
 
-from jaxinfo.ei import Sampling, ei_parts
+from jaxinfo.ei import Exact, Sampling, Soft, ei_parts, measure, topology_of
 from jaxinfo.ei._intervention import Setting
 from jaxinfo.info import Binning, Extrapolation, Jackknife, PlugIn
 from jaxinfo.network import Channel
@@ -50,16 +53,71 @@ def test_fewer_samples_than_the_error_looks_at():
     assert 0.7 < jnp.mean(errors) / jnp.std(values, ddof=1) < 1.5
 
 
-def test_the_threshold_bounds_error_and_bias():
-    method = Sampling(threshold=0.02)
+@pytest.mark.parametrize(("quantity", "threshold"), [("parts", 0.02), ("sensitivity", 5e-4)])
+def test_the_threshold_bounds_error_and_bias(quantity, threshold):
+    method = Sampling(threshold=threshold)
     default, plug_in = (
-        method.parts(setting(bins=16), KEY, estimator) for estimator in (None, PlugIn())
+        getattr(method, quantity)(setting(bins=16), KEY, estimator)
+        for estimator in (None, PlugIn())
     )
     for result in (default, plug_in):
         assert result.converged
         error = result.standard_error + jnp.abs(result.bias)
-        assert error <= 0.02 * jnp.sum(result.matrix)
-    assert default.samples < plug_in.samples  # which has its bias to bring down
+        assert error <= threshold * jnp.sum(result.matrix)
+    assert 10_000 < plug_in.samples >= default.samples  # it has its bias to bring down
+
+
+def test_vectors_know_their_error_where_states_are_seen_often():
+    what, groups = setting(bins=4), (((0, 1), (0, 1)), ((0,), (1,)))
+
+    def once(key):
+        found = Sampling(samples=2000).vector(what, key, groups)
+        return found.values, found.standard_error, found.bias
+
+    values, errors, bias = jax.jit(lambda keys: jax.lax.map(once, keys))(jr.split(KEY, 60))
+    assert jnp.all(jnp.abs(jnp.mean(errors, 0) / jnp.std(values, 0, ddof=1) - 1) < 0.3)
+    truth = Sampling(samples=200_000).vector(what, KEY, groups).values
+    left = jnp.abs(jnp.mean(values - bias, 0) - truth)
+    assert jnp.all(left < jnp.mean(bias, 0) / 4 + 3 * jnp.std(values, 0) / 60**0.5)
+    # 64 bins of three inputs and two outputs: nearly every state is seen once.
+    alone = Sampling(samples=2000).vector(setting(bins=64), KEY, (((0, 1, 2), (0, 1)),))
+    assert jnp.isnan(alone.standard_error[0]) and jnp.isnan(alone.bias[0])
+
+
+@pytest.mark.parametrize(
+    "method", [Sampling(samples=3000), Soft(3000, 0.2), Exact()], ids=lambda m: type(m).__name__
+)
+def test_measure_says_what_is_known(method):
+    model = eqx.nn.Sequential([eqx.nn.Linear(2, 1, key=KEY), eqx.nn.Lambda(jax.nn.tanh)])
+    topology = topology_of(model, jnp.zeros(2))
+    exact = isinstance(method, Exact)
+    options = {"in_range": (-1, 1), "in_bins": 4, "out_bins": 4, "out_range": (-0.6, 0.9)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is outside
+        found = measure(
+            topology,
+            quantities=["ei_parts", "sensitivity"] if exact else ["ei", "ei_parts", "sensitivity"],
+            key=None if exact else KEY,
+            method=method,
+            **options,
+        )["layers.0"]
+        truth = measure(
+            topology, quantities=["ei_parts", "sensitivity"], method=Exact(), **options
+        )["layers.0"]
+    for quantity, estimate in found.items():
+        assert all(field.shape == () for field in jax.tree_util.tree_leaves(estimate))
+        assert estimate.samples == (0 if exact else 3000)
+        assert "bits, standard error" in repr(estimate)
+        if exact:
+            assert estimate.bias == 0 and 0 <= estimate.standard_error < 1e-3
+        else:
+            assert 0 < estimate.standard_error < 0.1
+            assert jnp.isnan(estimate.bias) == isinstance(method, Soft)
+        if quantity in truth:
+            softness = 0.05 if isinstance(method, Soft) else 1e-4
+            slack = 4 * estimate.standard_error + softness
+            assert jnp.abs(estimate.value - truth[quantity].value) < slack
+            assert jnp.abs(estimate.outside - truth[quantity].outside) < 0.03 + softness
 
 
 def test_extrapolate_names_the_default_estimator():

@@ -221,7 +221,10 @@ def test_laws(table):
 def test_batches_are_tables_one_by_one_and_jit_changes_nothing(getkey):
     tables = jr.randint(getkey(), (2, 3, 4), 0, 7)
     for estimator, together, _ in of_each(tables):
-        assert jnp.allclose(together[1], estimator(tables[1]), atol=1e-6)
+        oracle = ORACLES.get(type(estimator))
+        by_definition = oracle is not None and oracle is not extrapolation  # of too many subsets
+        alone = oracle(np.asarray(tables[1])) if by_definition else estimator(tables[1])
+        assert jnp.isclose(together[1], alone, atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", list(ORACLES)[:-1], ids=lambda kind: kind.__name__)
