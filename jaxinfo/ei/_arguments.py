@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import equinox as eqx
@@ -39,6 +39,17 @@ def channel_of(
             "`topology_of(model, x)`."
         )
     return topology.channel(layer, in_layer, activation=activation)
+
+
+def layers_of(topology: Topology, layers: Sequence[Any] | None) -> list[Any]:
+    """The layers that `layers` lists: by default all of the topology."""
+    if layers is None:
+        return list(topology.names)
+    if isinstance(layers, str) or not layers:
+        raise ValueError(
+            f"`layers` must be a list of at least one name or module, or None for all; got {layers!r}."
+        )
+    return list(layers)
 
 
 def setting_of(
@@ -123,6 +134,10 @@ def method_from(
     """The route to the joint table: `method`, or the documented arguments in its place."""
     if method is None:
         return Sampling(samples, threshold, extrapolate, batch_size)
+    if not isinstance(method, AbstractMethod):
+        raise TypeError(
+            f"`method` must be a method such as `Sampling()`, `Exact()` or `Soft()`; got {method!r}."
+        )
     if samples is not None or extrapolate or batch_size is not None:
         raise ValueError(
             "`samples`, `batch_size` and `extrapolate` describe a `Sampling`; with `method=` given, "

@@ -181,13 +181,16 @@ class Counted(eqx.Module):
     converged: Bool[Array, "*batch"]
 
     def collect(self, matrix: Float[Array, "n_in n_out"]) -> PairsResult:
-        """The result of a batch of passes over different pairs, arranged into `matrix`."""
-        samples = jnp.max(self.samples)
+        """The result of a batch of passes over different pairs, arranged into `matrix`.
+
+        Passes may have settled after different numbers of samples: the error is that of the fewest.
+        """
+        fewest = jnp.min(self.samples)
         return PairsResult(
             matrix,
-            sum_error(jnp.sum(self.influence, axis=0), jnp.sum(self.plug_in_bias), samples),
+            sum_error(jnp.sum(self.influence, axis=0), jnp.sum(self.plug_in_bias), fewest),
             jnp.sum(self.bias),
-            samples,
+            jnp.max(self.samples),
             jnp.max(self.outside),
             jnp.all(self.converged),
         )

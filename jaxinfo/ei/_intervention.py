@@ -37,6 +37,8 @@ class Setting(eqx.Module):
 
 
 Draw = Callable[[Int[Array, ""]], Float[Array, "block n_in"]]  # a block of inputs, by its number
+UnitDraw = Callable[[Int[Array, ""]], Float[Array, "block dimension"]]  # the same of the unit cube
+
 Bounds = tuple[Float[Array, " n_out"], Float[Array, " n_out"]]
 
 

@@ -92,10 +92,10 @@ def _measure_tile(
     n = sampling.fixed_samples
     if n is not None:
         return counted(count(none, 0, n), with_error)
-    return _until_settled(count, counted, none, sampling)
+    return until_settled(count, counted, none, sampling)
 
 
-def _until_settled(
+def until_settled(
     count: Any, counted: Any, none: PairHistogram, sampling: AbstractSampling
 ) -> Counted:
     """Double the samples until error and bias of the sum are a small part of it."""
