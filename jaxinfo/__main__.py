@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import optax
 
 from ._core import require
 from .data import digits
+from .ei import Estimate
 from .network import from_torch, load_torch_weights, topology_of
 from .report import Report, analyze, as_json, write_report
 from .train import fit
@@ -214,14 +216,14 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
+def _progress() -> Iterator[Callable[[str, float, int], None]]:
     """A progress bar on the terminal: call it with what is being done, how much is, of how much."""
     rich = require("rich.progress", extra="report")
     console = require("rich.console", extra="report").Console(stderr=True)
     with rich.Progress(*rich.Progress.get_default_columns(), console=console) as bar:
         tasks: dict[str, Any] = {}
 
-        def advance(what: str, done: int, total: int) -> None:
+        def advance(what: str, done: float, total: int) -> None:
             stage = "training" if what == "training" else "measuring"
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)
@@ -231,28 +233,39 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _print_table(report: Report) -> None:
-    table = require("rich.table", extra="report").Table(title=report.title)
+    rich = require("rich.table", extra="report")
     console = require("rich.console", extra="report").Console()
-    for heading in ("layer", "neurons", "activation"):
-        table.add_column(heading)
-    for heading in ("EI parts", "sensitivity", "degeneracy", "bias", "outside"):
-        table.add_column(heading, justify="right")
+    # No name is cut short; 80 columns hold the rest.
+    table = rich.Table(
+        title=report.title, box=rich.box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
+    )
+    table.add_column("layer", overflow="fold")
+    table.add_column("neurons", no_wrap=True)
+    table.add_column("activation", overflow="fold")
+    for heading in ("EI parts", "sensitivity", "degeneracy", "outside"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for layer in report.layers:
         parts, alone = layer.estimates["ei_parts"], layer.estimates["sensitivity"]
         table.add_row(
             layer.name,
             layer.shape,
             layer.activation,
-            f"{float(parts.value):.3f} ± {float(parts.standard_error):.3f}",
-            f"{float(alone.value):.3f} ± {float(alone.standard_error):.3f}",
-            f"{layer.degeneracy:.3f}",
-            f"{float(parts.bias):.3f}",
+            _with_error(parts),
+            _with_error(alone),
+            f"{layer.degeneracy:.2f}",
             f"{float(np.asarray(parts.outside)):.1%}",
         )
     console.print(table)
     console.print("All quantities in bits; ± one standard error.")
     for name, value in {**report.graph, **(report.training or {})}.items():
         console.print(f"{name}: {value:.3f} bits" if name in report.graph else f"{name}: {value}")
+
+
+def _with_error(estimate: Estimate) -> str:
+    """Value and standard error to the error's first digit."""
+    value, error = float(estimate.value), float(estimate.standard_error)
+    digits = min(max(-math.floor(math.log10(error)), 0), 6) if 0 < error < math.inf else 3
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 if __name__ == "__main__":

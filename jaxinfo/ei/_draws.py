@@ -11,6 +11,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .._core import one_of
+from ..info import AbstractEstimator, PairHistogram, PlugIn
 from ..info._influence import error_of_mean
 from ..network import Channel
 from ._intervention import BLOCK, Draw, Setting
@@ -49,7 +50,7 @@ class AbstractSampling(AbstractMethod):
     batch_size: eqx.AbstractVar[int | None]
     max_samples: eqx.AbstractVar[int]
     points: eqx.AbstractVar[Points]
-    devices: eqx.AbstractVar[tuple[jax.Device, ...]]
+    devices: eqx.AbstractVar[tuple[Any, ...]]
     progress: eqx.AbstractVar[Callable[[int, int], Any] | None]
 
     def __check_init__(self):
@@ -179,6 +180,41 @@ class Counted(eqx.Module):
     samples: Int[Array, "*batch"]
     outside: Float[Array, "*batch"]
     converged: Bool[Array, "*batch"]
+
+    @classmethod
+    def of(
+        cls,
+        histogram: PairHistogram,
+        estimator: AbstractEstimator,
+        error_numbers: tuple[Int[Array, "some n_in"], Int[Array, "some n_out"]] | None,
+        real: Bool[Array, " n_out"] | bool = True,
+    ) -> "Counted":
+        """What a histogram says, with its error if the bin numbers of a few samples are given.
+
+        `real` says which columns are output neurons: others hold no counts, and would seem outside.
+        """
+
+        def of_input(counts: Array) -> tuple[Array, Array, Array]:
+            nothing = jnp.full(counts.shape[:-2], jnp.nan)
+            bits, bias = (
+                (estimator(counts), nothing)
+                if error_numbers is None
+                else estimator.with_bias(counts)
+            )
+            return bits, jnp.sum(bias), jnp.sum(PlugIn().bias(counts))
+
+        # An input at a time: its tables stay in the cache, those of all inputs do not.
+        matrix, bias, plug_in_bias = jax.lax.map(of_input, histogram.counts)
+        outside = jnp.where(real, jnp.min(histogram.outside, axis=0), 0)
+        return cls(
+            matrix,
+            jnp.zeros(0) if error_numbers is None else histogram.influence(*error_numbers),
+            jnp.sum(plug_in_bias),
+            jnp.sum(bias),
+            histogram.samples,
+            jnp.max(outside) / histogram.samples,
+            jnp.array(True),
+        )
 
     def collect(self, matrix: Float[Array, "n_in n_out"]) -> PairsResult:
         """The result of a batch of passes over different pairs, arranged into `matrix`.

@@ -17,6 +17,7 @@ class Estimate(eqx.Module):
         exact value.
     - `samples`: number of samples used; 0 for an exact value.
     - `outside`: the largest fraction, over output neurons, of samples outside the output range.
+    - `pairs`: the share of each pair, where the value is their sum; `None` for vector EI.
     """
 
     value: Float[Array, ""]
@@ -24,6 +25,7 @@ class Estimate(eqx.Module):
     bias: Float[Array, ""]
     samples: Int[Array, ""]
     outside: Float[Array, ""]
+    pairs: Float[Array, "n_in n_out"] | None = None
 
     def __repr__(self) -> str:
         return (

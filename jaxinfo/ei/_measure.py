@@ -80,6 +80,7 @@ def _pairs(result: PairsResult) -> Estimate:
         result.bias,
         result.samples,
         result.outside,
+        result.matrix,
     )
 
 

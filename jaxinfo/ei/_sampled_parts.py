@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from ..info import AbstractEstimator, PairHistogram, PlugIn
+from ..info import AbstractEstimator, PairHistogram
 from ._draws import FIRST_STAGE, AbstractSampling, Counted, Turn, error_inputs, sum_error
 from ._intervention import Bounds, Setting, no_bounds, widen, widest
 from ._method import PairsResult
@@ -67,27 +67,9 @@ def _measure_tile(
         return histogram.merge(sampling.fold(draw, start, stop, blocks, step, none, turn=turn))
 
     def counted(histogram: PairHistogram, with_error: bool) -> Counted:
-        def of_input(counts: Array) -> tuple[Array, Array, Array]:
-            bias = jnp.sum(estimator.bias(counts)) if with_error else jnp.array(jnp.nan)
-            return estimator(counts), bias, jnp.sum(PlugIn().bias(counts))
-
-        # An input at a time: its tables stay in the cache, those of a whole tile do not.
-        matrix, bias, plug_in_bias = jax.lax.map(of_input, histogram.counts)
-        influence = jnp.zeros(0)
-        if with_error:
-            influence = histogram.influence(*numbers(error_inputs(draw)))
-        # Rows and columns past the last neuron hold no counts: their samples would seem outside.
+        some = numbers(error_inputs(draw)) if with_error else None
         real = corner[1] + jnp.arange(shape[1]) < setting.channel.n_out
-        outside = jnp.where(real, jnp.min(histogram.outside, axis=0), 0)
-        return Counted(
-            matrix,
-            influence,
-            jnp.sum(plug_in_bias),
-            jnp.sum(bias),
-            histogram.samples,
-            jnp.max(outside) / histogram.samples,
-            jnp.array(True),
-        )
+        return Counted.of(histogram, estimator, some, real)
 
     n = sampling.fixed_samples
     if n is not None:

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from ..info import AbstractEstimator, PairHistogram, PlugIn
+from ..info import AbstractEstimator, PairHistogram
 from ._draws import AbstractSampling, Counted, Turn, error_inputs
 from ._intervention import Bounds, Setting, no_bounds, widen, widest
 from ._method import PairsResult
@@ -43,26 +43,15 @@ def measure_sensitivity(
             return histogram.merge(more)
 
         def counted(histogram: PairHistogram, with_error: bool) -> Counted:
-            influence, bias = jnp.zeros(0), jnp.array(jnp.nan)
-            if with_error:
-                influence = histogram.influence(*numbers(error_inputs(draw)))
-                bias = jnp.sum(estimator.bias(histogram.counts))
-            return Counted(
-                estimator(histogram.counts)[0],
-                influence,
-                jnp.sum(PlugIn().bias(histogram.counts)),
-                bias,
-                histogram.samples,
-                jnp.max(histogram.outside) / histogram.samples,
-                jnp.array(True),
-            )
+            some = numbers(error_inputs(draw)) if with_error else None
+            return Counted.of(histogram, estimator, some)
 
         if n is None:
             return until_settled(count, counted, none, sampling)
         return counted(count(none, 0, n), with_error)
 
     each = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
-    return each.collect(each.matrix)
+    return each.collect(each.matrix[:, 0])
 
 
 @eqx.filter_jit

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import equinox as eqx
-import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._core import is_traced
@@ -60,7 +59,7 @@ class Sampling(AbstractSampling):
     batch_size: int | None = eqx.field(static=True, default=None)
     max_samples: int = eqx.field(static=True, default=1_280_000)
     points: Points = eqx.field(static=True, default="random")
-    devices: tuple[jax.Device, ...] = eqx.field(static=True, default=(), converter=tuple)
+    devices: tuple[Any, ...] = eqx.field(static=True, default=(), converter=tuple)
     progress: Callable[[int, int], Any] | None = eqx.field(static=True, default=None)
 
     def parts(

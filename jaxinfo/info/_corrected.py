@@ -8,7 +8,7 @@ from jax.scipy.special import digamma
 from jaxtyping import Array, Float, Int
 
 from ._estimators import AbstractEstimator, at_most_possible, corrected
-from ._subsampling import Extrapolation
+from ._subsampling import judged
 
 
 class MillerMadow(AbstractEstimator):
@@ -29,9 +29,11 @@ class MillerMadow(AbstractEstimator):
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         return at_most_possible(corrected(counts, lambda n, _: -0.5 / jnp.maximum(n, 1)), counts)
 
-    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        """As far as `Extrapolation` can tell."""
-        return self(counts) - Extrapolation()(counts)
+    def with_bias(
+        self, counts: Int[Array, "*batch rows columns"]
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """The bias as far as `Extrapolation` can tell."""
+        return judged(self(counts), counts)
 
 
 class Jackknife(AbstractEstimator):
@@ -53,9 +55,11 @@ class Jackknife(AbstractEstimator):
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         return at_most_possible(corrected(counts, lambda n, _: leave_one_out(n)), counts)
 
-    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        """As far as `Extrapolation` can tell."""
-        return self(counts) - Extrapolation()(counts)
+    def with_bias(
+        self, counts: Int[Array, "*batch rows columns"]
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """The bias as far as `Extrapolation` can tell."""
+        return judged(self(counts), counts)
 
 
 def leave_one_out(n: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -82,9 +86,11 @@ class Grassberger(AbstractEstimator):
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         return at_most_possible(corrected(counts, _grassberger), counts)
 
-    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        """As far as `Extrapolation` can tell."""
-        return self(counts) - Extrapolation()(counts)
+    def with_bias(
+        self, counts: Int[Array, "*batch rows columns"]
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """The bias as far as `Extrapolation` can tell."""
+        return judged(self(counts), counts)
 
 
 def _grassberger(n: Float[Array, "..."], total: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ._estimators import AbstractEstimator, at_most_possible
-from ._subsampling import Extrapolation
+from ._subsampling import judged
 
 
 class ChaoShen(AbstractEstimator):
@@ -30,9 +30,11 @@ class ChaoShen(AbstractEstimator):
         rows, columns = jnp.sum(counts, axis=-1), jnp.sum(counts, axis=-2)
         return at_most_possible(_entropy(rows) + _entropy(columns) - _entropy(cells), counts)
 
-    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        """As far as `Extrapolation` can tell."""
-        return self(counts) - Extrapolation()(counts)
+    def with_bias(
+        self, counts: Int[Array, "*batch rows columns"]
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """The bias as far as `Extrapolation` can tell."""
+        return judged(self(counts), counts)
 
 
 def _entropy(counts: Int[Array, "*batch cells"]) -> Float[Array, "*batch"]:

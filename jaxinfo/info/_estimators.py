@@ -27,8 +27,14 @@ class AbstractEstimator(eqx.Module):
         """The estimate for each table of a batch."""
 
     @abc.abstractmethod
+    def with_bias(
+        self, counts: Int[Array, "*batch rows columns"]
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """The estimate, and what it is expected to add to the truth, for each table of a batch."""
+
     def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         """What the estimate is expected to add to the truth, for each table of a batch."""
+        return self.with_bias(counts)[1]
 
 
 class PlugIn(AbstractEstimator):
@@ -47,13 +53,19 @@ class PlugIn(AbstractEstimator):
         empty = jnp.sum(counts, axis=(-2, -1), keepdims=True) == 0
         return mutual_information(jnp.where(empty, 1, counts))
 
-    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        """First order in $1/N$, from the occupied cells: $(K_{xy} - K_x - K_y + 1)/(2 N \\ln 2)$."""
+    def with_bias(
+        self, counts: Int[Array, "*batch rows columns"]
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        r"""The bias to first order in $1/N$, of the occupied cells.
+
+        That is $(K_{xy} - K_x - K_y + 1)/(2 N \ln 2)$.
+        """
         cells = jnp.sum(counts > 0, axis=(-2, -1))
         rows = jnp.sum(jnp.any(counts > 0, axis=-1), axis=-1)
         columns = jnp.sum(jnp.any(counts > 0, axis=-2), axis=-1)
         total = jnp.maximum(jnp.sum(counts, axis=(-2, -1)), 1)
-        return (cells - rows - columns + 1) / (2 * math.log(2) * total) * (cells > 0)
+        bias = (cells - rows - columns + 1) / (2 * math.log(2) * total) * (cells > 0)
+        return self(counts), bias
 
 
 class NonNegative(AbstractEstimator):
@@ -74,9 +86,12 @@ class NonNegative(AbstractEstimator):
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         return jnp.maximum(self.estimator(counts), 0)
 
-    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        """That of the other estimate."""
-        return self.estimator.bias(counts)
+    def with_bias(
+        self, counts: Int[Array, "*batch rows columns"]
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """The bias is that of the other estimate."""
+        bits, bias = self.estimator.with_bias(counts)
+        return jnp.maximum(bits, 0), bias
 
 
 def at_most_possible(

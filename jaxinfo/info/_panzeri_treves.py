@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ._estimators import AbstractEstimator, PlugIn, at_most_possible
-from ._subsampling import Extrapolation
+from ._subsampling import judged
 
 
 class PanzeriTreves(AbstractEstimator):
@@ -39,9 +39,11 @@ class PanzeriTreves(AbstractEstimator):
         bias = jnp.where(columns > 0, extra, 0) / (2 * math.log(2) * total)
         return at_most_possible(PlugIn()(counts) - bias, counts)
 
-    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        """As far as `Extrapolation` can tell."""
-        return self(counts) - Extrapolation()(counts)
+    def with_bias(
+        self, counts: Int[Array, "*batch rows columns"]
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """The bias as far as `Extrapolation` can tell."""
+        return judged(self(counts), counts)
 
 
 @jax.jit

@@ -41,13 +41,21 @@ class Extrapolation(AbstractEstimator):
     """
 
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        plug_in, half, quarter = _nested(counts)
-        return at_most_possible(plug_in - 2 * half + quarter / 3, counts)
+        return self.with_bias(counts)[0]
 
-    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        """Two-point minus three-point extrapolation."""
-        _, half, quarter = _nested(counts)
-        return half - quarter / 3
+    def with_bias(
+        self, counts: Int[Array, "*batch rows columns"]
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """The bias is two-point minus three-point extrapolation."""
+        plug_in, half, quarter = _nested(counts)
+        return at_most_possible(plug_in - 2 * half + quarter / 3, counts), half - quarter / 3
+
+
+def judged(
+    bits: Float[Array, "*batch"], counts: Int[Array, "*batch rows columns"]
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+    """An estimate, and its bias if `Extrapolation` has none."""
+    return bits, bits - Extrapolation()(counts)
 
 
 @jax.jit
@@ -98,9 +106,11 @@ class ShuffledNull(AbstractEstimator):
         nats = jnp.sum(mean / total * _relative_mean(rows, columns, total), axis=(-2, -1))
         return PlugIn()(counts) - nats / math.log(2)
 
-    def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        """As far as `Extrapolation` can tell."""
-        return self(counts) - Extrapolation()(counts)
+    def with_bias(
+        self, counts: Int[Array, "*batch rows columns"]
+    ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+        """The bias as far as `Extrapolation` can tell."""
+        return judged(self(counts), counts)
 
 
 @jax.jit

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .. import connectivity
-from ..ei import Estimate, Sampling, ei_parts_matrix, measure
+from ..ei import Estimate, Sampling, measure
 from ..network import Topology
 
 MATRIX_PAIRS = 4096  # layers with more pairs of neurons are not drawn as a matrix
@@ -55,7 +55,7 @@ def analyze(
     samples: int = 100_000,
     bins: int = 16,
     training: dict[str, Any] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[str, float, int], None] | None = None,
 ) -> Report:
     """Measure a network for a report: EI_parts and sensitivity of each layer, and its weight graph.
 
@@ -65,7 +65,8 @@ def analyze(
     - `samples`: for EI; sensitivity takes a tenth of them for each input neuron.
     - `bins`: for inputs and outputs alike.
     - `training`: what is known of how the model was trained, for the report to show.
-    - `progress`: called as `progress(what, done, total)` before each measurement.
+    - `progress`: called as `progress(what, done, total)` before each measurement and after each
+        batch of samples; `done` counts measurements, and parts of one.
 
     **Returns:** a `Report`, to be written with `write_report`.
 
@@ -77,12 +78,20 @@ def analyze(
     """
     names = topology.names if layers is None else [topology.name_of(layer) for layer in layers]
     steps = [(name, quantity) for name in names for quantity in ("ei_parts", "sensitivity")]
-    noise = Sampling(samples=samples)
-    alone = Sampling(samples=max(samples // 10, 1))
+    what, done = "", 0
+
+    def within(sample: int, of: int) -> None:
+        assert progress is not None
+        progress(what, done + sample / of, len(steps))
+
+    told = None if progress is None else within
+    noise = Sampling(samples=samples, progress=told)
+    alone = Sampling(samples=max(samples // 10, 1), progress=told)
     found: dict[str, dict[str, Estimate]] = {name: {} for name in names}
     for done, (name, quantity) in enumerate(steps):
+        what = f"{quantity} of {name}"
         if progress is not None:
-            progress(f"{quantity} of {name}", done, len(steps))
+            progress(what, done, len(steps))
         measured = measure(
             topology,
             layers=[name],
@@ -100,41 +109,22 @@ def analyze(
         title,
         repr(topology),
         {"samples": samples, "bins": bins, "seed": np.asarray(jr.key_data(key)).tolist()},
-        tuple(_layer(topology, name, found[name], key, noise, bins) for name in names),
+        tuple(_layer(topology, name, found[name]) for name in names),
         _graph(topology),
         training,
     )
 
 
-def _layer(
-    topology: Topology,
-    name: str,
-    estimates: dict[str, Estimate],
-    key: PRNGKeyArray,
-    sampling: Sampling,
-    bins: int,
-) -> Layer:
+def _layer(topology: Topology, name: str, estimates: dict[str, Estimate]) -> Layer:
     channel, node = topology.channel(name), topology.nodes[name]
-    matrix = None
-    if channel.n_in * channel.n_out <= MATRIX_PAIRS:
-        matrix = np.asarray(
-            ei_parts_matrix(
-                name,
-                topology,
-                key=key,
-                method=sampling,
-                in_bins=bins,
-                out_bins=bins,
-                out_range="dynamic" if _unbounded(topology, name) else None,
-            )
-        )
+    drawn = channel.n_in * channel.n_out <= MATRIX_PAIRS
     return Layer(
         name,
         topology.kind(name),
         f"{channel.n_in} to {channel.n_out}",
         str(node["output"]["activation"] or "none"),
         estimates,
-        matrix,
+        np.asarray(estimates["ei_parts"].pairs) if drawn else None,
     )
 
 
@@ -149,8 +139,6 @@ def _graph(topology: Topology) -> dict[str, float]:
     if not kinds & {"linear", "conv", "avg_pool"}:
         return {}
     x = topology.args[0]
-    return {
-        "determinism": float(connectivity.determinism(topology, x)),
-        "degeneracy": float(connectivity.degeneracy(topology, x)),
-        "ei": float(connectivity.ei(topology, x)),
-    }
+    determinism = float(connectivity.determinism(topology, x))
+    degeneracy = float(connectivity.degeneracy(topology, x))
+    return {"determinism": determinism, "degeneracy": degeneracy, "ei": degeneracy - determinism}

@@ -105,7 +105,12 @@ def test_measure_says_what_is_known(method):
             topology, quantities=["ei_parts", "sensitivity"], method=Exact(), **options
         )["layers.0"]
     for quantity, estimate in found.items():
-        assert all(field.shape == () for field in jax.tree_util.tree_leaves(estimate))
+        *scalars, pairs = vars(estimate).values()
+        assert all(field.shape == () for field in scalars)
+        if quantity == "ei":
+            assert pairs is None
+        else:
+            assert pairs.shape == (2, 1) and jnp.isclose(jnp.sum(pairs), estimate.value, atol=1e-6)
         assert estimate.samples == (0 if exact else 3000)
         assert "bits, standard error" in repr(estimate)
         if exact:
