@@ -216,14 +216,14 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, float, int], None]]:
+def _progress() -> Iterator[Callable[[str, int | float, int], None]]:
     """A progress bar on the terminal: call it with what is being done, how much is, of how much."""
     rich = require("rich.progress", extra="report")
     console = require("rich.console", extra="report").Console(stderr=True)
     with rich.Progress(*rich.Progress.get_default_columns(), console=console) as bar:
         tasks: dict[str, Any] = {}
 
-        def advance(what: str, done: float, total: int) -> None:
+        def advance(what: str, done: int | float, total: int) -> None:
             stage = "training" if what == "training" else "measuring"
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)

@@ -55,7 +55,7 @@ def analyze(
     samples: int = 100_000,
     bins: int = 16,
     training: dict[str, Any] | None = None,
-    progress: Callable[[str, float, int], None] | None = None,
+    progress: Callable[[str, int | float, int], None] | None = None,
 ) -> Report:
     """Measure a network for a report: EI_parts and sensitivity of each layer, and its weight graph.
 
