@@ -77,10 +77,8 @@ class Soft(AbstractMethod):
                 f"`samples` must be even and positive, for two equal halves; got {self.samples}."
             )
         one_of("kernel", self.kernel, ("linear", "gaussian"))
-        if not is_traced(self.bandwidth) and not self.bandwidth > 0:
-            raise ValueError(
-                f"`bandwidth` must be positive, in output bins; got {float(self.bandwidth):g}."
-            )
+        if not is_traced(self.bandwidth) and not jnp.asarray(self.bandwidth) > 0:
+            raise ValueError(f"`bandwidth` must be positive, in output bins; got {self.bandwidth}.")
 
     def parts(
         self,

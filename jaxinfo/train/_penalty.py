@@ -67,4 +67,4 @@ def ei_penalty(
         measure(layer, topology, key=key, method=method, **options)
         for layer in layers_of(topology, layers)
     ]
-    return weight * jnp.sum(jnp.stack(bits))
+    return jnp.multiply(weight, jnp.sum(jnp.stack(bits)))
