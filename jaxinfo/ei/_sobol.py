@@ -41,11 +41,11 @@ def sobol_points(key: PRNGKeyArray, dimension: int) -> UnitDraw:
     bits = min(_WORD, jnp.finfo(dtype).nmant + 1)
 
     def draw(block: Int[Array, ""]) -> Float[Array, "block dimension"]:
-        number = (block * BLOCK + jnp.arange(BLOCK)).astype(jnp.uint32)[:, None]
-        position = jnp.broadcast_to(shift, (BLOCK, dimension))
+        number = (block * BLOCK + jnp.arange(BLOCK)).astype(jnp.uint32)
+        position = shift[:, None]  # points last, so that few dimensions fill a CPU's registers too
         for digit in range(_WORD):
-            position ^= jnp.where((number >> digit) & 1 == 1, directions[:, digit], 0)
-        return (position >> (_WORD - bits)).astype(dtype) * 2.0**-bits
+            position ^= jnp.where((number >> digit) & 1 == 1, directions[:, digit, None], 0)
+        return ((position >> (_WORD - bits)).astype(dtype) * 2.0**-bits).T
 
     return draw
 

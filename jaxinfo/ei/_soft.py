@@ -6,6 +6,7 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 
 from .._core import is_traced, one_of
@@ -77,7 +78,7 @@ class Soft(AbstractMethod):
                 f"`samples` must be even and positive, for two equal halves; got {self.samples}."
             )
         one_of("kernel", self.kernel, ("linear", "gaussian"))
-        if not is_traced(self.bandwidth) and not jnp.asarray(self.bandwidth) > 0:
+        if not is_traced(self.bandwidth) and not np.asarray(self.bandwidth) > 0:
             raise ValueError(f"`bandwidth` must be positive, in output bins; got {self.bandwidth}.")
 
     def parts(
