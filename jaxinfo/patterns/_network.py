@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import equinox as eqx
@@ -39,7 +38,9 @@ def network_patterns(
 
     A layer counts if its activation is affine on each side of 0 with a kink or a step there: ReLU,
     leaky ReLU of any slope, the absolute value, a threshold. Its units' pattern is $1(z \geq 0)$ of
-    the pre-activation. Units that act after a sum of branches belong to no layer and are left out.
+    the pre-activation. Activations that follow no layer count too: after a sum of branches (the ReLU
+    that ends a residual block), a normalisation, or on the input itself. They are named after the
+    last layer that leads there, as in `after layers.2`.
 
     **Arguments:**
 
@@ -78,12 +79,12 @@ def network_patterns(
 def _network_words(
     topology: Topology, X: Array, layers: tuple[str, ...], strict: bool
 ) -> dict[str, Array]:
-    units = sum(math.prod(topology.nodes[layer]["output"]["shape"]) for layer in layers)
-    rows = max(WORD, _BLOCK_FLOATS // units // WORD * WORD)
-
     def pre_activations(x: Array) -> dict[str, Array]:
         values, _ = topology.run(x)
         return {layer: jnp.ravel(values[layer]) for layer in layers}
+
+    units = sum(z.size for z in jax.eval_shape(pre_activations, topology.args[0]).values())
+    rows = max(WORD, _BLOCK_FLOATS // units // WORD * WORD)
 
     return packed_over_examples(jax.vmap(pre_activations), X, rows, strict)
 
@@ -197,7 +198,7 @@ def _topology(model_or_topology: Any, x: Array) -> Topology:
 
 def _pieces_by_layer(topology: Topology) -> dict[str, Pieces]:
     """The layers whose activation has one kink, at 0."""
-    activations = {layer: node["output"]["activation"] for layer, node in topology.nodes.items()}
+    activations = topology.activations
     pieces = {layer: _pieces(f) for layer, f in activations.items() if f is not None}
     found = {layer: piece for layer, piece in pieces.items() if piece is not None}
     if not found:
