@@ -127,9 +127,7 @@ def find_other_activations(
             )
             activation = _function(program, pre, output)
             found.append(
-                dataclasses.replace(
-                    place, output=output, activation=activation, bounds=activation
-                )
+                dataclasses.replace(place, output=output, activation=activation, bounds=activation)
             )
     return _numbered(found)
 

@@ -138,6 +138,8 @@ def as_data_and_gates(X: Any, G: Any) -> tuple[Float[Array, "n d"], Float[Array,
     for name, matrix in (("X", X), ("G", G)):
         if matrix.ndim != 2:
             raise ValueError(f"`{name}` must be a matrix; got shape {matrix.shape}.")
+        if jnp.issubdtype(matrix.dtype, jnp.complexfloating):
+            raise TypeError(f"`{name}` must hold real numbers; got {matrix.dtype}.")
     X, G = finite(X=X.astype(dtype), G=G.astype(dtype))
     return X, G
 

@@ -167,9 +167,9 @@ def _gather(
 ) -> DistinctPatterns:
     p = patterns.p
     rows = jnp.arange(p, dtype=jnp.int32)
-    seen = jnp.int32(p) if seen is None else seen
+    total = jnp.int32(p) if seen is None else seen
     if p == 0:
-        return eqx.tree_at(lambda d: d.seen, DistinctPatterns.none(patterns.n, size), seen)
+        return eqx.tree_at(lambda d: d.seen, DistinctPatterns.none(patterns.n, size), total)
     leads = jnp.where(slots.is_first, slots.rank, size)  # the others fall off the end
     chosen = jnp.full(size, -1, jnp.int32).at[leads].set(rows, mode="drop")
     held = chosen >= 0
@@ -179,5 +179,5 @@ def _gather(
         jnp.where(held, (rows if places is None else places)[chosen], -1),
         jnp.zeros(size, jnp.int32).at[slots.rank].add(1 if counts is None else counts, mode="drop"),
         slots.n_distinct,
-        seen,
+        total,
     )

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .._core import group_rows
+from .._core import as_inexact, group_rows
 from ..activations import Activation
 from ..network import Topology, topology_of
+from ._activation import finite
 from ._distinct import DistinctPatterns
 from ._packed import WORD, PackedPatterns, is_active, packed_over_examples
 
@@ -52,8 +53,8 @@ def network_patterns(
     order of the layer's output. See `linear_regions`, `summarise_patterns`, and the properties
     `never_active` (dead units) and `always_active` of the patterns.
 
-    **Raises:** `ValueError` if no layer has such an activation, listing what there is, or if `X` has
-    another shape than the network's input.
+    **Raises:** `ValueError` if no layer has such an activation, listing what there is, if `X` has
+    another shape than the network's input, or for NaN or infinity in `X`.
 
     **Cost:** one forward pass, a block of examples at a time.
 
@@ -64,7 +65,10 @@ def network_patterns(
     {'layers.0': (100, 3), 'layers.1': (100, 3)}
     """
     X = jnp.asarray(X)
-    topology = _topology(model_or_topology, X[0])
+    if X.ndim == 0:
+        raise ValueError("`X` must hold examples along its first axis; got a scalar.")
+    (X,) = finite(X=X)
+    topology = _topology(model_or_topology, jax.ShapeDtypeStruct(X.shape[1:], X.dtype))
     if X.shape[1:] != topology.args[0].shape:
         raise ValueError(
             f"`X` must hold examples of shape {topology.args[0].shape} along its first axis; got "
@@ -176,7 +180,7 @@ def local_map(
     >>> bool(jax.numpy.allclose(x @ W + b, model(x), atol=1e-6))
     True
     """
-    x = jnp.asarray(x)
+    (x,) = finite(x=as_inexact(x))
     topology = _topology(model_or_topology, x)
     pieces = _pieces_by_layer(topology)
     values, _ = topology.run(x)
@@ -190,7 +194,7 @@ def local_map(
     return weight, y - jnp.ravel(x) @ weight
 
 
-def _topology(model_or_topology: Any, x: Array) -> Topology:
+def _topology(model_or_topology: Any, x: Array | jax.ShapeDtypeStruct) -> Topology:
     if isinstance(model_or_topology, Topology):
         return model_or_topology
     return topology_of(model_or_topology, x)
