@@ -164,7 +164,6 @@ def _patterns(X: Float[Array, "n d"], G: Float[Array, "d m"], strict: bool) -> P
     n, m = X.shape[0], G.shape[1]
     if n == 0 or m == 0:
         return PackedPatterns(jnp.zeros((m, words_for(n)), jnp.uint32), n)
-    X, G = _near_one(X, axis=1), _near_one(G, axis=0)
 
     def blocked(rows: int, columns: int, X: Array, G: Array) -> Array:
         blocks = -(-m // columns)
@@ -172,7 +171,10 @@ def _patterns(X: Float[Array, "n d"], G: Float[Array, "d m"], strict: bool) -> P
         by_block = jnp.pad(G, ((0, 0), (0, blocks * columns - m))).reshape(-1, blocks, columns)
 
         def block(gates: Array) -> Array:
-            return packed_over_examples(lambda x: _product(x, gates), X, rows, strict)
+            gates = _near_one(gates, axis=0)
+            return packed_over_examples(
+                lambda x: _product(_near_one(x, axis=1), gates), X, rows, strict
+            )
 
         return jax.lax.map(block, jnp.moveaxis(by_block, 1, 0)).reshape(-1, words_for(n))[:m]
 

@@ -54,7 +54,7 @@ class DistinctPatterns(eqx.Module):
     @classmethod
     def of(cls, patterns: PackedPatterns, *, size: int | None = None) -> "DistinctPatterns":
         """The distinct ones of `patterns`; `size` as for `unique_patterns`."""
-        return _collect(patterns, None, None, None, size)
+        return _collect(patterns, None, None, None, None, size)
 
     def merge(self, other: "DistinctPatterns", *, size: int | None = None) -> "DistinctPatterns":
         """Those of this stream followed by the other's; `size` as for `unique_patterns`."""
@@ -63,17 +63,9 @@ class DistinctPatterns(eqx.Module):
                 "Only patterns on the same examples can be merged; got patterns on "
                 f"{self.patterns.n} and {other.patterns.n} examples."
             )
-        words = jnp.concatenate([self.patterns.words, other.patterns.words])
-        places = jnp.where(other.index >= 0, other.index + self.seen, -1)
-        merged = _collect(
-            PackedPatterns(words, self.patterns.n),
-            jnp.concatenate([self.index, places]),
-            jnp.concatenate([self.counts, other.counts]),
-            self.seen + other.seen,
-            size,
-        )
         least = jnp.maximum(self.n_distinct, other.n_distinct)
-        return eqx.tree_at(lambda d: d.n_distinct, merged, jnp.maximum(merged.n_distinct, least))
+        patterns, places, counts, seen = _joined(self, other)
+        return _collect(patterns, places, counts, seen, least, size)
 
     @property
     def missed(self) -> Int[Array, ""]:
@@ -117,9 +109,10 @@ def _collect(
     places: Int[Array, " p"] | None,
     counts: Int[Array, " p"] | None,
     seen: Int[Array, ""] | None,
+    least: Int[Array, ""] | None,
     size: int | None,
 ) -> DistinctPatterns:
-    """The distinct ones of patterns that stood at `places` and were seen `counts` times.
+    """The distinct ones, at least `least`, of patterns that stood at `places`, seen `counts` times.
 
     By default each stood where it stands here, and was seen once.
     """
@@ -131,7 +124,22 @@ def _collect(
                 "patterns to return."
             )
         size = int(slots.n_distinct)
-    return _gather(patterns, places, counts, seen, slots, size)
+    return _gather(patterns, places, counts, seen, least, slots, size)
+
+
+@jax.jit
+def _joined(
+    one: DistinctPatterns, other: DistinctPatterns
+) -> tuple[PackedPatterns, Int[Array, " p"], Int[Array, " p"], Int[Array, ""]]:
+    """The patterns of a stream and of its continuation: themselves, places, counts, how many."""
+    words = jnp.concatenate([one.patterns.words, other.patterns.words])
+    places = jnp.where(other.index >= 0, other.index + one.seen, -1)
+    return (
+        PackedPatterns(words, one.patterns.n),
+        jnp.concatenate([one.index, places]),
+        jnp.concatenate([one.counts, other.counts]),
+        one.seen + other.seen,
+    )
 
 
 class Slots(NamedTuple):
@@ -162,14 +170,17 @@ def _gather(
     places: Int[Array, " p"] | None,
     counts: Int[Array, " p"] | None,
     seen: Int[Array, ""] | None,
+    least: Int[Array, ""] | None,
     slots: Slots,
     size: int,
 ) -> DistinctPatterns:
     p = patterns.p
     rows = jnp.arange(p, dtype=jnp.int32)
     total = jnp.int32(p) if seen is None else seen
+    n_distinct = slots.n_distinct if least is None else jnp.maximum(slots.n_distinct, least)
     if p == 0:
-        return eqx.tree_at(lambda d: d.seen, DistinctPatterns.none(patterns.n, size), total)
+        none = DistinctPatterns.none(patterns.n, size)
+        return eqx.tree_at(lambda d: (d.n_distinct, d.seen), none, (n_distinct, total))
     leads = jnp.where(slots.is_first, slots.rank, size)  # the others fall off the end
     chosen = jnp.full(size, -1, jnp.int32).at[leads].set(rows, mode="drop")
     held = chosen >= 0
@@ -178,6 +189,6 @@ def _gather(
         PackedPatterns(words, patterns.n),
         jnp.where(held, (rows if places is None else places)[chosen], -1),
         jnp.zeros(size, jnp.int32).at[slots.rank].add(1 if counts is None else counts, mode="drop"),
-        slots.n_distinct,
+        n_distinct,
         total,
     )

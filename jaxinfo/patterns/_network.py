@@ -182,11 +182,16 @@ def local_map(
     """
     (x,) = finite(x=as_inexact(x))
     topology = _topology(model_or_topology, x)
-    pieces = _pieces_by_layer(topology)
+    return _local_map(topology, x, tuple(_pieces_by_layer(topology).items()), strict)
+
+
+@eqx.filter_jit
+def _local_map(
+    topology: Topology, x: Array, pieces: tuple[tuple[str, Pieces], ...], strict: bool
+) -> tuple[Array, Array]:
     values, _ = topology.run(x)
     held = {
-        layer: functools.partial(piece, is_active(values[layer], strict))
-        for layer, piece in pieces.items()
+        layer: functools.partial(piece, is_active(values[layer], strict)) for layer, piece in pieces
     }
     y, push = jax.linearize(lambda x: jnp.ravel(topology.run(x, replace=held)[1]), x)
     basis = jnp.eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape)
