@@ -191,7 +191,7 @@ def test_every_combination_of_options():
     points, normals = rng.integers(-1, 2, (33, 2)), rng.integers(-1, 2, (2, 7))
     flags = (False, True)
     for constant, bias_row, proportion, strict in itertools.product(
-        (None, 2.5, -1), flags, (None, 0.4), flags
+        (None, -2.5), flags, (None, 0.4), flags
     ):
         X = points if constant is None else np.c_[points, np.full(33, constant)]
         row = np.zeros((1, 7)) if proportion is not None else rng.integers(-1, 2, (1, 7))
