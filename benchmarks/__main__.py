@@ -69,8 +69,8 @@ def _line(found: dict[str, Any]) -> str:
             "-" if found["ratio"] is None else f"**{found['ratio']:.1f}**",
             "-" if floor is None else f"{ours['median_s'] / floor:.1f}x ({found['floor_note']})",
             f"{found['compile_s']:.1f} s",
-            _mib(ours["peak_mib"]),
-            "- |" if theirs is None else f"{_mib(theirs['peak_mib'])} |",
+            _mib(ours),
+            "- |" if theirs is None else f"{_mib(theirs)} |",
         )
     )
 
@@ -80,8 +80,10 @@ def _time(summary: dict[str, Any]) -> str:
     return f"{median:.3g} ms ({low:.3g}-{high:.3g})"
 
 
-def _mib(value: float | None) -> str:
-    return "?" if value is None else f"{value:.0f} MiB"
+def _mib(found: dict[str, Any]) -> str:
+    """Peak memory of the first call and of a second one."""
+    first, again = found["peak_mib"], found["again_mib"]
+    return "?" if first is None else f"{first:.0f}, then {again:.0f} MiB"
 
 
 def _machine() -> str:

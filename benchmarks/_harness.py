@@ -4,9 +4,11 @@ Both sides get the same inputs and are called once before anything is timed: for
 compiles, and its time is reported apart. Then the answers are checked; a wrong answer has no speed.
 Then the two are called in turn, so that a busy machine is busy for both, and medians with the range
 of the middle half are reported. Peak memory is that of a process of its own that makes the inputs and
-calls one side once, less what the inputs alone take. Times depend on the machine: quote the ratios.
+calls one side, less what it held before: in the first call, which for jaxinfo compiles, and in a
+second one, when the first answer is gone. Times depend on the machine: quote the ratios.
 """
 
+import ctypes
 import dataclasses
 import gc
 import json
@@ -86,10 +88,8 @@ def measure(row: Row, *, quick: bool) -> dict[str, Any]:
         "peer": row.peer,
         "repeats": len(times["ours"]),
         "compile_s": max(first_call - mine["median_s"], 0.0),
-        "ours": {**mine, "peak_mib": peak_memory(row.name, "ours", quick)},
-        "theirs": None
-        if case.peer is None
-        else {**other, "peak_mib": peak_memory(row.name, "peer", quick)},
+        "ours": {**mine, **peak_memory(row.name, "ours", quick)},
+        "theirs": None if case.peer is None else {**other, **peak_memory(row.name, "peer", quick)},
         "ratio": None if case.peer is None else other["median_s"] / mine["median_s"],
         "floor_s": case.floor,
         "floor_note": case.floor_note,
@@ -109,23 +109,28 @@ def _summary(times: list[float]) -> dict[str, Any]:
     return {"median_s": median, "low_s": low, "high_s": high}
 
 
-def peak_memory(name: str, side: str, quick: bool) -> float | None:
-    """Peak resident memory of one side in a fresh process, less that of making the inputs."""
+def peak_memory(name: str, side: str, quick: bool) -> dict[str, float | None]:
+    """Peak resident memory of one side in a fresh process, in its first call and in its second."""
     command = [sys.executable, "-m", "benchmarks", "--memory-of", name, side]
     done = subprocess.run(
         command + (["--quick"] if quick else []), capture_output=True, text=True, check=False
     )
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    found = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else (None, None)
+    return dict(zip(("peak_mib", "again_mib"), found, strict=True))
 
 
 def print_peak_memory(name: str, side: str, quick: bool) -> None:
     """The other end of `peak_memory`: run in the fresh process, on Linux."""
     case = ROWS[name].make(quick)
-    gc.collect()
-    before = _kib("VmRSS")
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget the peak of what came before
-    jax.block_until_ready((case.ours if side == "ours" else case.peer)())
-    print(json.dumps((_kib("VmHWM") - before) / 1024))
+    found = []
+    for _ in range(2):
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what was freed is to count when it is taken again
+        before = _kib("VmRSS")
+        pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget the peak of what came before
+        jax.block_until_ready((case.ours if side == "ours" else case.peer)())
+        found.append((_kib("VmHWM") - before) / 1024)
+    print(json.dumps(found))
 
 
 def _kib(field: str) -> int:

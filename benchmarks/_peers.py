@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import sys
 import types
+import unittest.mock
 from typing import Any
 
 
@@ -32,3 +33,10 @@ def slim() -> Any:
         bare.__path__ = list(found.submodule_search_locations or ())
         sys.modules["neuromancer"] = bare
     return importlib.import_module("neuromancer.slim")
+
+
+def scnn_optimize() -> Any:
+    """The module `scnn.optimize`, without cvxpy if that is missing: its other solvers need it."""
+    if "cvxpy" not in sys.modules and importlib.util.find_spec("cvxpy") is None:
+        sys.modules["cvxpy"] = unittest.mock.MagicMock()
+    return importlib.import_module("scnn.optimize")

@@ -21,6 +21,7 @@ from jaxtyping import Array
 
 from ..activations import Activation, as_activation, recognise
 from ._program import Constant, Op, Program, is_elementwise
+from ._receptive import is_affine
 
 POOL_SCOPE = "jaxinfo.pool:"  # marks the name of a pooling module, which has no parameters
 
@@ -93,6 +94,63 @@ def find_places(program: Program, paths: Sequence[str | None]) -> tuple[Place, .
             )
         )
     return _numbered(found)
+
+
+def find_other_activations(
+    program: Program, data: frozenset[int], places: Sequence[Place]
+) -> tuple[Place, ...]:
+    """The activations that end no layer, as places, by the value `pre` that they act on.
+
+    After a sum of branches, a normalisation, on the input itself; or beside a branch that reads the
+    pre-activation as well. A layer with one activation of this kind keeps its name; the others are
+    places of the kind `other`, named after the last layer that leads there.
+    """
+    by_pre = {place.pre: place for place in places}
+    outputs = {place.output for place in places}
+    leads = {place.name: program.reached_from((place.output,)) for place in places}
+    found = []
+    for pre in sorted(data):
+        if pre in program.producer and pre not in by_pre and _acts_on_one(program, pre, data):
+            continue  # a part of what acts on the value before it
+        exits, parametric = _exits(program, pre, data)
+        if parametric:
+            continue
+        acting: list[int] = []
+        for output in sorted(exits - {pre} - outputs):
+            if any(_is_affine_past(program, pre, via, output) for via in (pre, *acting)):
+                continue
+            acting.append(output)
+            before = [name for name, reached in leads.items() if pre in reached]
+            place = by_pre.pop(pre, None) or Place(
+                f"after {before[-1] if before else 'input'}",
+                *("other", (), pre, pre, pre, pre, None, None, None, ()),
+            )
+            activation = _function(program, pre, output)
+            found.append(
+                dataclasses.replace(place, output=output, activation=activation, bounds=activation)
+            )
+    return _numbered(found)
+
+
+def _is_affine_past(program: Program, pre: int, via: int, output: int) -> bool:
+    """Whether all that `output` takes from `pre` it takes through `via`, and in an affine way."""
+    ops = (program.ops[i] for i in program.needed_for(output, (via,)))
+    past = via == pre or not any(pre in op.values_in for op in ops)
+    return past and is_affine(program, via, output)
+
+
+def _acts_on_one(program: Program, value: int, data: frozenset[int]) -> bool:
+    """Whether a value is an elementwise function of one other value, of the same shape."""
+    op = program.ops[program.producer[value]]
+    operands = [v for v in set(op.values_in) if v in data]
+    return (
+        is_elementwise(op)
+        and len(operands) == 1
+        and _shape(program, operands[0]) == _shape(program, value)
+        and all(
+            v == operands[0] or (v not in data and _is_uniform(program, v, data)) for v in op.inputs
+        )
+    )
 
 
 def _owners(program: Program, paths: Sequence[str | None]) -> dict[int, frozenset[str]]:
@@ -240,10 +298,24 @@ def _size_one_parameter(program: Program, value: "int | Constant") -> bool:
 def _activation_after(
     program: Program, pre: int, data: frozenset[int]
 ) -> tuple[int, Activation | None]:
-    """The elementwise function that everything after `pre` sees, and the value it makes.
+    """The elementwise function that everything after `pre` sees, and the value it makes."""
+    exits, parametric = _exits(program, pre, data)
+    if len(exits) != 1 or (output := exits.pop()) == pre:
+        return pre, None
+    if parametric:
+        return pre, None  # a learned activation is not one function; the layer ends before it
+    return output, _function(program, pre, output)
 
-    Grow the set of values that are elementwise functions of `pre` alone. If all that leaves the set
-    leaves it through one value, that value is the layer's output.
+
+def _function(program: Program, pre: int, output: int) -> Activation:
+    function = ElementwiseRegion(program, pre, output)
+    return recognise(function) or as_activation(function)
+
+
+def _exits(program: Program, pre: int, data: frozenset[int]) -> tuple[set[int], bool]:
+    """Where the set of elementwise functions of `pre` alone is left; whether parameters are in it.
+
+    If all that leaves the set leaves it through one value, that value is the layer's output.
     """
     region, leaving = {pre}, set()
     parametric = False
@@ -263,12 +335,7 @@ def _activation_after(
         else:
             leaving.update(inside)
     leaving.update(region.intersection(program.outputs))
-    if len(leaving) != 1 or (output := leaving.pop()) == pre:
-        return pre, None
-    function = ElementwiseRegion(program, pre, output)
-    if parametric:
-        return pre, None  # a learned activation is not one function; the layer ends before it
-    return output, recognise(function) or as_activation(function)
+    return leaving, parametric
 
 
 def _from_parameters(program: Program, value: "int | Constant") -> bool:

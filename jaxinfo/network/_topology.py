@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Array
 
 from .._core import unknown_name
-from ..activations import as_activation
+from ..activations import Activation, as_activation
 from ._channel import Affine, Channel
-from ._places import POOL_SCOPE, Place, find_places
+from ._places import POOL_SCOPE, Place, find_other_activations, find_places
 from ._program import Program, trace
 from ._receptive import Box, central_box, is_affine, receptive_box
 
@@ -26,6 +26,8 @@ class _Structure:
 
     program: Program
     places: tuple[Place, ...]
+    data: frozenset[int]
+    """The values that depend on the example."""
 
     def __repr__(self) -> str:
         return f"Structure({', '.join(self.by_name)})"
@@ -33,6 +35,13 @@ class _Structure:
     @functools.cached_property
     def by_name(self) -> dict[str, Place]:
         return {place.name: place for place in self.places}
+
+    @functools.cached_property
+    def acting(self) -> dict[str, Place]:
+        """The layers, and the activations that end none, by name in order of execution."""
+        others = find_other_activations(self.program, self.data, self.places)
+        found = {place.name: place for place in (*self.places, *others)}
+        return dict(sorted(found.items(), key=lambda item: item[1].pre))
 
     @functools.cached_property
     def edges(self) -> tuple[tuple[str, str], ...]:
@@ -219,6 +228,16 @@ class Topology(eqx.Module):
         fn = _Cut(tuple(self._leaves()), program, place.input, place.product, in_box, out_box, ())
         return Channel(fn, shapes[place.input].shape, affine=True, name=place.name)
 
+    @property
+    def activations(self) -> dict[str, Activation | None]:
+        """The activation of each layer, and those that end no layer, in order of execution.
+
+        The others act on a sum of branches, on a normalised value, or on the input, and are named
+        after the last layer that leads there: `after layers.2`. A pre-activation that other branches
+        read as well as its activation ends its layer for all other purposes, but not here.
+        """
+        return {name: place.activation for name, place in self._structure.acting.items()}
+
     def run(
         self, x: Array, *, replace: Mapping[str, Callable[[Array], Array]] | None = None
     ) -> tuple[dict[str, Array], Array]:
@@ -227,20 +246,24 @@ class Topology(eqx.Module):
         **Arguments:**
 
         - `x`: an example of the shape that the topology was made with.
-        - `replace`: for some layers, a function of the pre-activation that takes the place of the
-            activation.
+        - `replace`: for some names in `activations`, a function of the pre-activation that takes the
+            place of the activation.
 
-        **Returns:** the pre-activation of every layer by name (for a pooling its result), and the
-        first output of the model.
+        **Returns:** the pre-activations by the names in `activations` (for a pooling its result),
+        and the first output of the model.
 
         **Raises:** `KeyError` if `replace` names a layer that does not exist.
         """
-        replace = {self.name_of(layer): fn for layer, fn in (replace or {}).items()}
+        acting = self._structure.acting
+        replace = {
+            layer if isinstance(layer, str) and layer in acting else self.name_of(layer): fn
+            for layer, fn in (replace or {}).items()
+        }
         leaves = eqx.tree_at(lambda topology: topology.args[0], self, x)._leaves()
         evaluate = self._structure.program.evaluate
         known: dict[int, Array] = {}
         pre_activations: dict[str, Array] = {}
-        for place in self._structure.places:
+        for place in acting.values():
             pre = pre_activations[place.name] = evaluate(place.pre, leaves, known)
             known[place.pre] = pre
             if place.name in replace:
@@ -415,10 +438,10 @@ def _structure_of(
             "Expected: `x` is one example, without a batch axis, that `model(x)` accepts."
         ) from error
     names = jtu.tree_flatten_with_path(jtu.tree_unflatten(treedef, shapes))[0]
-    places = find_places(
-        program, [_input_name(path, isinstance(model, jtu.Partial)) for path, _ in names]
-    )
-    structure = _Structure(program, places)
+    paths = [_input_name(path, isinstance(model, jtu.Partial)) for path, _ in names]
+    places = find_places(program, paths)
+    data = program.reached_from(i for i, path in enumerate(paths) if path is None)
+    structure = _Structure(program, places, data)
     if not places:
         raise ValueError(
             "No layer was found in the model: no place where a parameter meets the data in a "

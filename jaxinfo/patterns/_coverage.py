@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from .._core import safe_divide
+from .._core import checked, safe_divide
 
 
 class Coverage(eqx.Module):
@@ -52,6 +52,7 @@ def coverage(counts: Int[ArrayLike, " p"], *, total: int | None = None) -> Cover
     '0.80 4.9 0.5'
     """
     counts = jnp.asarray(counts)
+    counts = checked(counts, jnp.any(counts < 0), "`counts` must not be negative.")
     n = jnp.sum(counts).astype(float)
     distinct = jnp.sum(counts > 0)
     once, twice = (jnp.sum(counts == k).astype(float) for k in (1, 2))

@@ -1,6 +1,7 @@
 """Which patterns are equal: the distinct ones, in order of first occurrence, with counts."""
 
 import functools
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -53,9 +54,7 @@ class DistinctPatterns(eqx.Module):
     @classmethod
     def of(cls, patterns: PackedPatterns, *, size: int | None = None) -> "DistinctPatterns":
         """The distinct ones of `patterns`; `size` as for `unique_patterns`."""
-        p = patterns.p
-        places, once = jnp.arange(p, dtype=jnp.int32), jnp.ones(p, jnp.int32)
-        return _collect(patterns, places, once, jnp.int32(p), size)
+        return _collect(patterns, None, None, None, None, size)
 
     def merge(self, other: "DistinctPatterns", *, size: int | None = None) -> "DistinctPatterns":
         """Those of this stream followed by the other's; `size` as for `unique_patterns`."""
@@ -64,17 +63,9 @@ class DistinctPatterns(eqx.Module):
                 "Only patterns on the same examples can be merged; got patterns on "
                 f"{self.patterns.n} and {other.patterns.n} examples."
             )
-        words = jnp.concatenate([self.patterns.words, other.patterns.words])
-        places = jnp.where(other.index >= 0, other.index + self.seen, -1)
-        merged = _collect(
-            PackedPatterns(words, self.patterns.n),
-            jnp.concatenate([self.index, places]),
-            jnp.concatenate([self.counts, other.counts]),
-            self.seen + other.seen,
-            size,
-        )
         least = jnp.maximum(self.n_distinct, other.n_distinct)
-        return eqx.tree_at(lambda d: d.n_distinct, merged, jnp.maximum(merged.n_distinct, least))
+        patterns, places, counts, seen = _joined(self, other)
+        return _collect(patterns, places, counts, seen, least, size)
 
     @property
     def missed(self) -> Int[Array, ""]:
@@ -115,60 +106,89 @@ def unique_patterns(
 
 def _collect(
     patterns: PackedPatterns,
-    places: Int[Array, " p"],
-    counts: Int[Array, " p"],
-    seen: Int[Array, ""],
+    places: Int[Array, " p"] | None,
+    counts: Int[Array, " p"] | None,
+    seen: Int[Array, ""] | None,
+    least: Int[Array, ""] | None,
     size: int | None,
 ) -> DistinctPatterns:
-    first, slot, n_distinct = _slots(patterns, counts > 0)
+    """The distinct ones, at least `least`, of patterns that stood at `places`, seen `counts` times.
+
+    By default each stood where it stands here, and was seen once.
+    """
+    slots = pattern_slots(patterns, counts)
     if size is None:
         if is_traced(patterns.words):
             raise TypeError(
                 "How many patterns are distinct is unknown under `jit`; pass `size=`, the number of "
                 "patterns to return."
             )
-        size = int(n_distinct)
-    return _gather(patterns, places, counts, seen, first, slot, n_distinct, size)
+        size = int(slots.n_distinct)
+    return _gather(patterns, places, counts, seen, least, slots, size)
 
 
 @jax.jit
-def _slots(
-    patterns: PackedPatterns, valid: Bool[Array, " p"]
-) -> tuple[Int[Array, " p"], Int[Array, " p"], Int[Array, ""]]:
-    """For each pattern the first equal to it, the rank of that one, and the number of ranks."""
+def _joined(
+    one: DistinctPatterns, other: DistinctPatterns
+) -> tuple[PackedPatterns, Int[Array, " p"], Int[Array, " p"], Int[Array, ""]]:
+    """The patterns of a stream and of its continuation: themselves, places, counts, how many."""
+    words = jnp.concatenate([one.patterns.words, other.patterns.words])
+    places = jnp.where(other.index >= 0, other.index + one.seen, -1)
+    return (
+        PackedPatterns(words, one.patterns.n),
+        jnp.concatenate([one.index, places]),
+        jnp.concatenate([one.counts, other.counts]),
+        one.seen + other.seen,
+    )
+
+
+class Slots(NamedTuple):
+    """For each pattern whether it is the first of its kind, and the rank of that first one."""
+
+    is_first: Bool[Array, " p"]
+    rank: Int[Array, " p"]
+    """`p` for patterns that were never seen."""
+    n_distinct: Int[Array, ""]
+
+
+@jax.jit
+def pattern_slots(patterns: PackedPatterns, counts: Int[Array, " p"] | None = None) -> Slots:
+    """Which patterns are equal; those with a count of 0 are not there."""
     p = patterns.p
     if p == 0:
-        return jnp.zeros(0, jnp.int32), jnp.zeros(0, jnp.int32), jnp.int32(0)
+        return Slots(jnp.zeros(0, bool), jnp.zeros(0, jnp.int32), jnp.int32(0))
+    valid = jnp.ones(p, bool) if counts is None else counts > 0
     first = group_rows(patterns.words, valid)
     is_first = (first == jnp.arange(p)) & valid
     rank = jnp.cumsum(is_first, dtype=jnp.int32) - 1
-    return first, jnp.where(valid, rank[jnp.minimum(first, p - 1)], p), rank[-1] + 1
+    return Slots(is_first, jnp.where(valid, rank[jnp.minimum(first, p - 1)], p), rank[-1] + 1)
 
 
 @functools.partial(jax.jit, static_argnames="size")
 def _gather(
     patterns: PackedPatterns,
-    places: Int[Array, " p"],
-    counts: Int[Array, " p"],
-    seen: Int[Array, ""],
-    first: Int[Array, " p"],
-    slot: Int[Array, " p"],
-    n_distinct: Int[Array, ""],
+    places: Int[Array, " p"] | None,
+    counts: Int[Array, " p"] | None,
+    seen: Int[Array, ""] | None,
+    least: Int[Array, ""] | None,
+    slots: Slots,
     size: int,
 ) -> DistinctPatterns:
     p = patterns.p
+    rows = jnp.arange(p, dtype=jnp.int32)
+    total = jnp.int32(p) if seen is None else seen
+    n_distinct = slots.n_distinct if least is None else jnp.maximum(slots.n_distinct, least)
     if p == 0:
         none = DistinctPatterns.none(patterns.n, size)
-        return eqx.tree_at(lambda d: d.seen, none, seen)
-    rows = jnp.arange(p, dtype=jnp.int32)
-    leads = jnp.where(first == rows, slot, size)  # the others fall off the end
+        return eqx.tree_at(lambda d: (d.n_distinct, d.seen), none, (n_distinct, total))
+    leads = jnp.where(slots.is_first, slots.rank, size)  # the others fall off the end
     chosen = jnp.full(size, -1, jnp.int32).at[leads].set(rows, mode="drop")
     held = chosen >= 0
     words = jnp.where(held[:, None], patterns.words[chosen], 0)
     return DistinctPatterns(
         PackedPatterns(words, patterns.n),
-        jnp.where(held, places[chosen], -1),
-        jnp.zeros(size, jnp.int32).at[slot].add(counts, mode="drop"),
+        jnp.where(held, (rows if places is None else places)[chosen], -1),
+        jnp.zeros(size, jnp.int32).at[slots.rank].add(1 if counts is None else counts, mode="drop"),
         n_distinct,
-        seen,
+        total,
     )

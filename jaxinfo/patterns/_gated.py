@@ -163,7 +163,7 @@ def fit_gated_relu(
     (True, True)
     """
     X, G = as_data_and_gates(X, G)
-    y = finite("y", jnp.asarray(y).astype(X.dtype))
+    (y,) = finite(y=jnp.asarray(y).astype(X.dtype))
     if X.shape[1] != G.shape[0] or y.ndim not in (1, 2) or len(y) != len(X) or len(X) == 0:
         raise ValueError(
             "`X` (n, d), `y` (n,) or (n, c) and `G` (d, m) must fit, with n at least 1; got shapes "

@@ -59,6 +59,8 @@ def sample_dense_gates(key: PRNGKeyArray, d: int, n_samples: int) -> Float[Array
     >>> sample_dense_gates(jax.random.key(0), 5, 7).shape
     (5, 7)
     """
+    if d < 0 or n_samples < 0:
+        raise ValueError(f"`d` and `n_samples` must be at least 0; got {d} and {n_samples}.")
     return jr.normal(key, (d, n_samples))
 
 
@@ -83,6 +85,8 @@ def sample_sparse_gates(
            [0, 0, 1, 1],
            [0, 0, 1, 1]], dtype=int32)
     """
+    if n_samples < 0:
+        raise ValueError(f"`n_samples` must be at least 0; got {n_samples}.")
     if len(sparsity_indices) == 0:
         raise ValueError(
             "`sparsity_indices` must hold at least one group of features; it is empty."

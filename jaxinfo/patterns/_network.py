@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import equinox as eqx
@@ -11,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .._core import group_rows
+from .._core import as_inexact, group_rows
 from ..activations import Activation
 from ..network import Topology, topology_of
+from ._activation import finite
 from ._distinct import DistinctPatterns
 from ._packed import WORD, PackedPatterns, is_active, packed_over_examples
 
@@ -39,7 +39,9 @@ def network_patterns(
 
     A layer counts if its activation is affine on each side of 0 with a kink or a step there: ReLU,
     leaky ReLU of any slope, the absolute value, a threshold. Its units' pattern is $1(z \geq 0)$ of
-    the pre-activation. Units that act after a sum of branches belong to no layer and are left out.
+    the pre-activation. Activations that follow no layer count too: after a sum of branches (the ReLU
+    that ends a residual block), a normalisation, or on the input itself. They are named after the
+    last layer that leads there, as in `after layers.2`.
 
     **Arguments:**
 
@@ -51,8 +53,8 @@ def network_patterns(
     order of the layer's output. See `linear_regions`, `summarise_patterns`, and the properties
     `never_active` (dead units) and `always_active` of the patterns.
 
-    **Raises:** `ValueError` if no layer has such an activation, listing what there is, or if `X` has
-    another shape than the network's input.
+    **Raises:** `ValueError` if no layer has such an activation, listing what there is, if `X` has
+    another shape than the network's input, or for NaN or infinity in `X`.
 
     **Cost:** one forward pass, a block of examples at a time.
 
@@ -63,7 +65,10 @@ def network_patterns(
     {'layers.0': (100, 3), 'layers.1': (100, 3)}
     """
     X = jnp.asarray(X)
-    topology = _topology(model_or_topology, X[0])
+    if X.ndim == 0:
+        raise ValueError("`X` must hold examples along its first axis; got a scalar.")
+    (X,) = finite(X=X)
+    topology = _topology(model_or_topology, jax.ShapeDtypeStruct(X.shape[1:], X.dtype))
     if X.shape[1:] != topology.args[0].shape:
         raise ValueError(
             f"`X` must hold examples of shape {topology.args[0].shape} along its first axis; got "
@@ -78,12 +83,12 @@ def network_patterns(
 def _network_words(
     topology: Topology, X: Array, layers: tuple[str, ...], strict: bool
 ) -> dict[str, Array]:
-    units = sum(math.prod(topology.nodes[layer]["output"]["shape"]) for layer in layers)
-    rows = max(WORD, _BLOCK_FLOATS // units // WORD * WORD)
-
     def pre_activations(x: Array) -> dict[str, Array]:
         values, _ = topology.run(x)
         return {layer: jnp.ravel(values[layer]) for layer in layers}
+
+    units = sum(z.size for z in jax.eval_shape(pre_activations, topology.args[0]).values())
+    rows = max(WORD, _BLOCK_FLOATS // units // WORD * WORD)
 
     return packed_over_examples(jax.vmap(pre_activations), X, rows, strict)
 
@@ -175,13 +180,18 @@ def local_map(
     >>> bool(jax.numpy.allclose(x @ W + b, model(x), atol=1e-6))
     True
     """
-    x = jnp.asarray(x)
+    (x,) = finite(x=as_inexact(x))
     topology = _topology(model_or_topology, x)
-    pieces = _pieces_by_layer(topology)
+    return _local_map(topology, x, tuple(_pieces_by_layer(topology).items()), strict)
+
+
+@eqx.filter_jit
+def _local_map(
+    topology: Topology, x: Array, pieces: tuple[tuple[str, Pieces], ...], strict: bool
+) -> tuple[Array, Array]:
     values, _ = topology.run(x)
     held = {
-        layer: functools.partial(piece, is_active(values[layer], strict))
-        for layer, piece in pieces.items()
+        layer: functools.partial(piece, is_active(values[layer], strict)) for layer, piece in pieces
     }
     y, push = jax.linearize(lambda x: jnp.ravel(topology.run(x, replace=held)[1]), x)
     basis = jnp.eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape)
@@ -189,7 +199,7 @@ def local_map(
     return weight, y - jnp.ravel(x) @ weight
 
 
-def _topology(model_or_topology: Any, x: Array) -> Topology:
+def _topology(model_or_topology: Any, x: Array | jax.ShapeDtypeStruct) -> Topology:
     if isinstance(model_or_topology, Topology):
         return model_or_topology
     return topology_of(model_or_topology, x)
@@ -197,7 +207,7 @@ def _topology(model_or_topology: Any, x: Array) -> Topology:
 
 def _pieces_by_layer(topology: Topology) -> dict[str, Pieces]:
     """The layers whose activation has one kink, at 0."""
-    activations = {layer: node["output"]["activation"] for layer, node in topology.nodes.items()}
+    activations = topology.activations
     pieces = {layer: _pieces(f) for layer, f in activations.items() if f is not None}
     found = {layer: piece for layer, piece in pieces.items() if piece is not None}
     if not found:

@@ -2,12 +2,15 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real, Shaped, UInt32
+
+from .._core import is_traced
 
 WORD = 32
 
@@ -33,8 +36,8 @@ class PackedPatterns(eqx.Module):
     - `words`: a row of `ceil(n / 32)` words for each neuron.
     - `n`: the number of examples.
 
-    `patterns[index]` selects neurons. Patterns are piecewise constant in data and gates: no gradient
-    goes through them.
+    `patterns[index]` selects neurons, as in NumPy. Patterns are piecewise constant in data and gates:
+    no gradient goes through them.
 
     >>> import jax.numpy as jnp
     >>> patterns = PackedPatterns.pack(jnp.array([[1, 0], [1, 1], [0, 0]]))
@@ -61,6 +64,10 @@ class PackedPatterns(eqx.Module):
     def pack(cls, matrix: Shaped[Array | np.ndarray, "n p"]) -> "PackedPatterns":
         """Pack a matrix of 0 and 1 (or of booleans); anything but 0 counts as 1."""
         matrix = jnp.asarray(matrix) != 0
+        if matrix.ndim != 2:
+            raise ValueError(
+                f"`matrix` must be a matrix, one pattern a column; got shape {matrix.shape}."
+            )
         return cls(pack_rows(matrix).T, matrix.shape[0])
 
     @property
@@ -82,7 +89,10 @@ class PackedPatterns(eqx.Module):
         """The transpose: the code of each example over the neurons, 32 neurons a word."""
         return PackedPatterns(_transposed(self.words, self.n), self.p)
 
-    def __getitem__(self, index: Int[Array | np.ndarray, " k"] | slice) -> "PackedPatterns":
+    def __getitem__(self, index: Any) -> "PackedPatterns":
+        """Some of the patterns, by anything that NumPy takes as an index of one axis."""
+        if not is_traced(index):
+            index = np.atleast_1d(np.arange(self.p)[index])  # refuses what is out of range
         return PackedPatterns(self.words[index], self.n)
 
     @property
@@ -140,6 +150,9 @@ def packed_over_examples(
     The floats of one block are all that ever exists of the pre-activations.
     """
     n = X.shape[0]
+    if n == 0:
+        none = jax.eval_shape(pre_activations, X)
+        return jax.tree.map(lambda z: jnp.zeros((z.shape[1], 0), jnp.uint32), none)
     rows = min(rows, WORD * words_for(n))
 
     def block(start: Int[Array, ""]) -> PyTree[UInt32[Array, "words _"]]:

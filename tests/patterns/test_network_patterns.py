@@ -7,7 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from jaxinfo.network import topology_of
+from jaxinfo.network import from_torch, topology_of
 from jaxinfo.patterns import (
     linear_regions,
     local_map,
@@ -51,12 +51,39 @@ def convolutional(key):
     )
 
 
+class Branches(eqx.Module):
+    """A ReLU on the input, before and after a sum, and on one value twice with opposite signs."""
+
+    first: eqx.nn.Linear
+    second: eqx.nn.Linear
+    last: eqx.nn.Linear
+    norm: eqx.nn.LayerNorm
+
+    def __init__(self, key):
+        keys = jr.split(key, 3)
+        self.first = eqx.nn.Linear(3, 4, key=keys[0])
+        self.second = eqx.nn.Linear(4, 4, key=keys[1])
+        self.last = eqx.nn.Linear(8, 2, key=keys[2])
+        self.norm = eqx.nn.LayerNorm(4)
+
+    def hidden(self, x):
+        """The pre-activations, in order."""
+        a = self.first(jax.nn.relu(x))
+        b = a + self.second(jax.nn.relu(a))
+        return x, a, b, self.norm(jax.nn.relu(b))
+
+    def __call__(self, x):
+        *_, c = self.hidden(x)
+        return self.last(jnp.concatenate([jax.nn.relu(c), jax.nn.leaky_relu(-c)]))
+
+
 MODELS = {
     "relu": (mlp(), (3,)),
     "leaky relu of another slope": (mlp(lambda x: jnp.where(x > 0, x, 0.25 * x)), (3,)),
     "absolute value": (mlp(jnp.abs), (3,)),
     "residual": (Residual(KEY), (3,)),
     "convolution": (convolutional(KEY), (1, 6, 6)),
+    "branches": (Branches(KEY), (3,)),
 }
 
 
@@ -68,6 +95,46 @@ def test_patterns_by_hand():
     found = network_patterns(model, X)
     np.testing.assert_array_equal(found["layers.0"].unpack(bool), first >= 0)
     np.testing.assert_array_equal(found["layers.1"].unpack(bool), second >= 0)
+
+
+def test_activations_that_end_no_layer():
+    model, X = MODELS["branches"][0], jr.normal(jr.key(1), (70, 3))
+    found = network_patterns(model, X)
+    assert list(found)[:3] == ["after input", "first", "after second#0"] and len(found) == 5
+    *hidden, normal = jax.vmap(model.hidden)(X)
+    for (layer, units), pre in zip(found.items(), (*hidden, normal, normal), strict=True):
+        # The norm's result is not the value compared, bit for bit, but its sign is.
+        np.testing.assert_array_equal(units.unpack(bool), pre >= 0, err_msg=layer)
+
+
+def test_imported_torch_network():
+    torch = pytest.importorskip("torch")
+
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.enter = torch.nn.Conv2d(1, 2, 3, padding=1)
+            self.inner = torch.nn.Conv2d(2, 2, 1)
+            self.leave = torch.nn.Linear(18, 2)
+
+        def forward(self, x):
+            h = torch.relu(self.enter(x))
+            return self.leave(torch.relu(h + self.inner(h)).flatten(1))
+
+    torch.manual_seed(0)
+    block, x = Block().eval(), torch.randn(5, 1, 3, 3)
+    with torch.no_grad():
+        first = block.enter(x)
+        second = torch.relu(first) + block.inner(torch.relu(first))
+    model, X = from_torch(block, x[:1]), jnp.asarray(x.numpy())
+    found = network_patterns(model, X)
+    assert list(found) == ["enter", "after inner"]
+    for units, pre in zip(found.values(), (first, second), strict=True):
+        np.testing.assert_array_equal(units.unpack(bool), pre.reshape(5, -1).numpy() >= 0)
+    jacobian = torch.autograd.functional.jacobian(lambda v: block(v[None])[0], x[0])
+    np.testing.assert_allclose(
+        local_map(model, X[0])[0], jacobian.reshape(2, -1).T.numpy(), atol=1e-5
+    )
 
 
 def test_blocks_of_examples():
@@ -174,7 +241,20 @@ def test_other_activations_have_no_patterns(activation):
         network_patterns(mlp(activation), jnp.ones((2, 3)))
 
 
+def test_no_examples_and_integers():
+    none = network_patterns(mlp(), jnp.zeros((0, 3)))
+    assert {layer: units.shape for layer, units in none.items()} == {
+        "layers.0": (0, 5),
+        "layers.1": (0, 5),
+    }
+    x = np.array([1, -2, 3])
+    for a, b in zip(local_map(mlp(), x), local_map(mlp(), x.astype(np.float32)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_bad_input():
+    with pytest.raises(ValueError, match="`X` must be finite"):
+        network_patterns(mlp(), jnp.full((2, 3), jnp.nan))
     topology = topology_of(mlp(), jnp.ones(3))
     with pytest.raises(ValueError, match=r"shape \(3,\) along"):
         network_patterns(topology, jnp.ones((4, 2)))

@@ -1,6 +1,7 @@
 """Packed patterns, distinct ones, and distances: against NumPy on the 0/1 matrix."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -22,10 +23,14 @@ from jaxinfo.patterns import (
     sample_sparse_gates,
     unique_patterns,
 )
+from jaxinfo.patterns._activation import as_data_and_gates
 
-SHAPES = [(1, 1), (31, 3), (32, 3), (33, 40), (70, 5), (0, 4), (5, 0)]
-# Hypothesis draws sizes from a short list, so that few programs are compiled.
-matrices = st.sampled_from([(3, 12), (40, 12)]).flatmap(lambda shape: hnp.arrays(bool, shape))
+SHAPES = [(1, 1), (31, 3), (32, 3), (33, 40), (0, 4), (5, 0)]
+# Of one size and with at most four distinct patterns, so that few programs are compiled. Two of the
+# patterns differ in one bit of the last word; one is all zeros.
+_FOUR = np.stack([np.arange(40) % 3 == 0] * 2 + [np.zeros(40, bool), np.arange(40) > 30], axis=1)
+_FOUR[39, 1] ^= True
+matrices = hnp.arrays(np.int64, 12, elements=st.integers(0, 3)).map(lambda which: _FOUR[:, which])
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -67,6 +72,34 @@ def test_bits_are_where_the_documentation_says():
 def test_words_must_fit():
     with pytest.raises(ValueError, match="must hold 2 words"):
         PackedPatterns(jnp.zeros((3, 1), jnp.uint32), 40)
+
+
+@pytest.mark.parametrize("index", [1, -1, [2, 0], slice(1, None), np.array([True, False, True])])
+def test_choosing_patterns_is_numpy_indexing(index):
+    bits = random_bits((5, 3))
+    expected = bits[:, np.atleast_1d(np.arange(3)[index])]
+    np.testing.assert_array_equal(PackedPatterns.pack(bits)[index].unpack(bool), expected)
+
+
+def test_choosing_a_pattern_that_is_not_there():
+    with pytest.raises(IndexError, match="out of bounds"):
+        PackedPatterns.pack(random_bits((5, 3)))[3]
+
+
+def test_numbers_of_any_size():
+    """No product overflows or vanishes, though the bare float32 product does both."""
+    sizes = np.array([1e-30, 3e38, -2e-38, -1.0])
+    X, G = np.ones((4, 2)) * sizes[:, None], np.array([[1.0, 0.5]]).T * np.float32(sizes)
+    found = activation_patterns(X, G).unpack(bool)
+    np.testing.assert_array_equal(found, np.sign(sizes)[:, None] * np.sign(sizes) > 0)
+
+
+def test_a_million_examples_by_ten_thousand_gates_fit():
+    """What the compiler has planned: the words, and little besides."""
+    shapes = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((1_000_000, 20), (20, 10_000)))
+    plan = jax.jit(activation_patterns).lower(*shapes).compile().memory_analysis()
+    assert plan.output_size_in_bytes == 10_000 * 1_000_000 // 8
+    assert plan.temp_size_in_bytes < 0.2 * plan.output_size_in_bytes
 
 
 # More examples than a block of rows, more gates than a block of columns, neither a multiple of 32.
@@ -113,6 +146,13 @@ def test_narrow_types_are_computed_in_float32(dtype):
     assert D.dtype == gates.dtype == jnp.float32
 
 
+def test_dtype_of_the_matrix():
+    X, G = random_bits((5, 3)) - 0.5, random_bits((3, 4), 1) - 0.5
+    D, gates = compute_activation_patterns(X, G, dtype=bool)
+    assert D.dtype == bool and gates.dtype == jnp.float32
+    np.testing.assert_array_equal(D, compute_activation_patterns(X, G)[0])
+
+
 @pytest.mark.parametrize(
     ("X", "G", "message"),
     [
@@ -124,6 +164,11 @@ def test_narrow_types_are_computed_in_float32(dtype):
 def test_bad_data(X, G, message):
     with pytest.raises(ValueError, match=message):
         activation_patterns(X, G)
+
+
+def test_complex_numbers_have_no_side():
+    with pytest.raises(TypeError, match="real numbers"):
+        as_data_and_gates(np.ones((2, 3), complex), np.ones((3, 2)))
 
 
 @pytest.mark.parametrize(
@@ -138,6 +183,30 @@ def test_bad_data(X, G, message):
 def test_bad_bias(X, G, options, message):
     with pytest.raises(ValueError, match=message):
         compute_activation_patterns(X, G, bias=True, **options)
+
+
+def test_every_combination_of_options():
+    """Filters against the unfiltered call; the returned gates give the returned patterns."""
+    rng = np.random.default_rng(0)
+    points, normals = rng.integers(-1, 2, (33, 2)), rng.integers(-1, 2, (2, 7))
+    flags = (False, True)
+    for constant, bias_row, proportion, strict in itertools.product(
+        (None, -2.5), flags, (None, 0.4), flags
+    ):
+        X = points if constant is None else np.c_[points, np.full(33, constant)]
+        row = np.zeros((1, 7)) if proportion is not None else rng.integers(-1, 2, (1, 7))
+        G = np.r_[normals, row] if bias_row else normals
+        options = {"bias": True, "active_proportion": proportion, "strict": strict}
+        every, gates = compute_activation_patterns(X, G, False, False, **options)
+        product = np.c_[points, np.full(33, constant or 1)] @ np.asarray(gates, np.float64)
+        np.testing.assert_array_equal(every, product > 0 if strict else product >= 0)
+        first, _ = distinct_columns(np.asarray(every, bool))
+        for duplicates, zero in itertools.product(flags, flags):
+            kept = first if duplicates else list(range(7))
+            kept = [j for j in kept if every[:, j].any() or not zero]
+            D, G_kept = compute_activation_patterns(X, G, duplicates, zero, **options)
+            np.testing.assert_array_equal(D, every[:, np.array(kept, int)])
+            np.testing.assert_array_equal(G_kept, gates[:, np.array(kept, int)])
 
 
 def test_constant_column_is_added_where_there_is_none():
@@ -185,7 +254,7 @@ def test_distinct(bits):
 
 
 @settings(max_examples=15, deadline=None)
-@given(matrices, st.sampled_from([1, 4, 20]))
+@given(matrices, st.sampled_from([1, 3, 20]))
 def test_distinct_of_fixed_size(bits, size):
     packed = PackedPatterns.pack(bits)
     index, counts = distinct_columns(bits)
@@ -220,6 +289,12 @@ def test_merging_eagerly_keeps_what_there_is():
         jax.tree.leaves(DistinctPatterns.of(packed)), jax.tree.leaves(stream), strict=True
     ):
         np.testing.assert_array_equal(a, b)
+
+
+def test_merging_with_no_room_keeps_the_numbers():
+    counted = DistinctPatterns.of(PackedPatterns.pack(random_bits((5, 3))), size=0)
+    both = counted.merge(counted, size=0)
+    assert (int(both.n_distinct), int(both.seen), int(both.missed)) == (3, 6, 6)
 
 
 def test_vmap_of_distinct():
@@ -263,6 +338,8 @@ def test_coverage_of_known_counts():
     for nothing in (jnp.zeros(0, int), jnp.zeros(3, int)):
         assert float(coverage(nothing).volume) == float(coverage(nothing).fraction) == 0.0
     assert float(coverage(jnp.array([1])).volume) == 0.0
+    with pytest.raises(ValueError, match="negative"):
+        coverage(jnp.array([1, -1]))
 
 
 def test_coverage_is_right_on_average():
@@ -317,12 +394,18 @@ def test_bad_images(d, options, message):
 def test_bad_groups():
     with pytest.raises(ValueError, match="group 1 is"):
         sample_sparse_gates(jax.random.key(0), 3, 4, [[0], [3]])
+    for sample in (
+        sample_dense_gates,
+        functools.partial(sample_sparse_gates, sparsity_indices=[[0]]),
+    ):
+        with pytest.raises(ValueError, match="at least 0"):
+            sample(jax.random.key(0), 3, -1)
 
 
 def test_gates_under_jit():
     key = jax.random.key(0)
     for sample in (
         lambda key: sample_sparse_gates(key, 4, 5, [[0], [1, 2]]),
-        lambda key: sample_convolutional_gates(key, 784, 5),
+        lambda key: sample_convolutional_gates(key, 18, 5, image_shape=(2, 3, 3), kernel_size=2),
     ):
         np.testing.assert_array_equal(jax.jit(sample)(key), sample(key))

@@ -61,10 +61,12 @@ small_integers = st.tuples(st.integers(1, 6), st.integers(1, 4)).flatmap(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(small_integers, st.booleans())
-def test_degenerate_integers_against_linear_programs(X, strict):
-    assert as_set(enumerate_patterns(X, strict=strict)) == by_linear_programs(X, strict)
+@settings(max_examples=40, deadline=None)
+@given(small_integers, st.booleans(), st.booleans())
+def test_degenerate_integers_against_linear_programs(X, strict, bias):
+    with_ones = np.c_[X, np.ones(len(X))] if bias else X
+    found = enumerate_patterns(X, bias=bias, strict=strict)
+    assert as_set(found) == by_linear_programs(with_ones, strict)
 
 
 DEGENERATE = {
