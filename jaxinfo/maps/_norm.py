@@ -9,13 +9,13 @@ import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from .._core import one_of
-from ._base import AbstractLinearMap, AbstractSquareMap
-from ._linear import without_duplicates
+from ._base import AbstractSquareMap
+from ._linear import AbstractTransposedMap
 from ._numerics import at_least_single, frobenius, uniform
 from ._options import Number, ordered_bounds
 
 
-class BoundedNormLinear(AbstractLinearMap):
+class BoundedNormLinear(AbstractTransposedMap):
     r"""A free matrix with a penalty that draws its norm into `[sigma_min, sigma_max]`.
 
     $$\text{reg\_error} = \max(\|W\|_p - \sigma_{max}, 0) + \max(\sigma_{min} - \|W\|_p, 0)$$
@@ -27,12 +27,12 @@ class BoundedNormLinear(AbstractLinearMap):
         (largest row sum), 2 (largest singular value), `"fro"` or `"nuc"` (sum of singular values).
     - `entrywise`: take the $p$-norm of the entries as one vector instead; any $p \ge 1$ then.
 
-    The weight is stored transposed, as in `Linear`. At the matrix 0 the Frobenius norm has gradient 0.
+    The weight is stored transposed, as in `Linear`; `from_matrix` takes any matrix, penalised or not.
+    At the matrix 0 the Frobenius norm has gradient 0.
 
     **Source:** neuromancer.slim, whose program takes the entrywise norm.
     """
 
-    weight: Float[Array, "out_features in_features"]
     sigma_min: float = eqx.field(static=True)
     sigma_max: float = eqx.field(static=True)
     p: Number | str = eqx.field(static=True)
@@ -60,9 +60,6 @@ class BoundedNormLinear(AbstractLinearMap):
         self.p, self.entrywise = p, entrywise
         self.weight = uniform(key, (out_features, in_features), in_features)
 
-    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
-        return self.weight.T
-
     @property
     def equation(self) -> str:
         norm = f"entrywise |W|_{self.p}" if self.entrywise else f"|W|_{self.p}"
@@ -81,12 +78,6 @@ class BoundedNormLinear(AbstractLinearMap):
 
     def violation(self) -> Float[Array, ""]:
         return self.reg_error()
-
-    def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
-        return without_duplicates(params)
-
-    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
-        return {"weight": W.T}  # every matrix is admitted; some are penalised
 
 
 class PowerBoundLinear(AbstractSquareMap):
