@@ -156,6 +156,8 @@ class AbstractLinearMap(eqx.Module):
             )
         rows, columns = W.shape
         template = cls._template(rows, columns, bias is not None, options)
+        if bias is not None and not template.use_bias:
+            raise ValueError(f"`{cls.__name__}` has no bias: pass none to `from_matrix`.")
         params = {k: v.astype(W.dtype) for k, v in template._nearest(at_least_single(W)).items()}
         return fill(template, params if bias is None else {**params, "bias": bias})
 

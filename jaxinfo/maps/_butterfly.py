@@ -64,7 +64,7 @@ class ButterflyLinear(AbstractLinearMap):
             self.bias = self.bias + 1j * uniform(imaginary_key, (out_features,), in_features)
         self.complex, self.tied_weight = complex, tied_weight
         self.increasing_stride = increasing_stride
-        log_n = (in_features - 1).bit_length()
+        log_n = (self.in_features - 1).bit_length()
         n = 1 << log_n
         core = (n - 1,) if tied_weight else (log_n, n // 2)
         blocks = (-(-out_features // n), *core)

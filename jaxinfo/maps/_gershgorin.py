@@ -110,7 +110,7 @@ class GershgorinLinear(AbstractSquareMap):
             # (Entries of rounding size keep that vector positive.)
             least = jnp.finfo(W.dtype).eps
             shares = jnp.where(off, jnp.maximum(symmetric_part(shares), least), 0)
-            logs = logarithm(jnp.abs(jnp.linalg.eigh(shares)[1][:, -1]))
+            logs = logarithm(_perron_vector(shares))
             scores = (logarithm(shares) + logs[:, None] + logs[None, :]) / 2
         else:
             # Members are e^A scaled by rows: chains in which as much flows one way as the other.
@@ -125,6 +125,14 @@ def _rows_onto_simplex(W: Float[Array, "n n"], off: Bool[Array, "n n"]) -> Float
     # What lies far enough below the other entries is projected to 0.
     floor = jnp.min(W, axis=1, keepdims=True) - 1
     return onto_simplex(jnp.where(off, W, floor))
+
+
+def _perron_vector(S: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """The positive eigenvector of a positive symmetric matrix, as a high power of it applied to ones."""
+    values, vectors = jnp.linalg.eigh(S)
+    share = jax.nn.relu(values) / jnp.maximum(values[-1], jnp.finfo(S.dtype).tiny)
+    power = share ** (1 / jnp.finfo(S.dtype).eps)
+    return jax.nn.relu(vectors @ (power * jnp.sum(vectors, axis=0)))
 
 
 def _stationary(P: Float[Array, "n n"]) -> Float[Array, " n"]:

@@ -86,7 +86,7 @@ def reflect(
     z = jax.lax.linalg.triangular_solve(
         inverse_T.astype(rows.dtype), rows, left_side=False, transpose_a=backwards, lower=False
     )
-    return (x - z.reshape(*x.shape[:-1], -1) @ v).astype(dtype)
+    return (x - z.reshape(*x.shape[:-1], v.shape[0]) @ v).astype(dtype)
 
 
 def vectors_of(Q: Float[Array, "n n"], m: int) -> Float[Array, "n n"]:

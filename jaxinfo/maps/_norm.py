@@ -118,7 +118,7 @@ class PowerBoundLinear(AbstractSquareMap):
             )
         self.W = jr.uniform(key, (in_features, in_features))
         self.max_p = float(max_p)
-        self.pwr_iters = pwr_iters
+        self.pwr_iters = int(pwr_iters)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return self.W

@@ -84,7 +84,7 @@ class RNNCell(eqx.Module):
         key: PRNGKeyArray,
     ):
         in_key, hidden_key = jr.split(key)
-        self.input_size, self.hidden_size = input_size, hidden_size
+        self.input_size, self.hidden_size = int(input_size), int(hidden_size)
         self.nonlin = nonlin
         self.lin_in = input_map(input_size, hidden_size, bias, key=in_key, **(input_args or {}))
         self.lin_hidden = hidden_map(

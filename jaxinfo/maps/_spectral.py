@@ -177,7 +177,7 @@ def without_shared_factor(params: dict[str, Array]) -> dict[str, Array]:
 
 
 def _reflectors(name: str, given: int | None, default: int, most: int) -> int:
-    count = default if given is None else given
+    count = int(default if given is None else given)
     if not 0 <= count <= most:
         raise ValueError(f"`{name}` must lie in 0...{most}; got {count}.")
     return count

@@ -96,7 +96,7 @@ class DoublyStochasticLinear(AbstractSquareMap):
         bias_key, key = jr.split(key)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
         self.weight = uniform(key, (in_features, out_features), in_features)
-        self.iterations = iterations
+        self.iterations = int(iterations)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return sinkhorn(self.weight, iterations=self.iterations)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from .._core import checked
 from ._base import AbstractSquareMap
 from ._numerics import at_least_single, largest, uniform
 from ._options import even
@@ -63,7 +64,9 @@ class SymplecticLinear(AbstractExchange):
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         half = W.shape[0] // 2
-        return {"weight": W[:half, half:]}
+        A = W[:half, half:]
+        singular = ~jnp.all(jnp.isfinite(jnp.linalg.inv(A)))
+        return {"weight": checked(A, singular, "The upper right block of `W` must be invertible.")}
 
 
 class ShearSymplecticLinear(AbstractSquareMap):
