@@ -150,9 +150,10 @@ class AbstractLinearMap(eqx.Module):
         **Raises:** `NotImplementedError` for a family in which the nearest member is not known.
         """
         W = as_inexact(W)
-        if W.ndim != 2:
+        if W.ndim != 2 or jnp.iscomplexobj(W):
             raise ValueError(
-                f"`W` must be a matrix of shape (in_features, out_features); got shape {W.shape}."
+                "`W` must be a real matrix of shape (in_features, out_features); got shape "
+                f"{W.shape} of {W.dtype}."
             )
         rows, columns = W.shape
         template = cls._template(rows, columns, bias is not None, options)

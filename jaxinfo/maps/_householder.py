@@ -46,6 +46,8 @@ def householder_product(
     Array([3., 2., 1.], dtype=float32)
     """
     x, u = as_inexact(x), as_inexact(u)
+    if x.ndim == 0:
+        raise ValueError("`x` must be a vector or a batch of them; got a scalar.")
     n = x.shape[-1]
     if u.ndim not in (1, 2) or u.shape[-1] != n:
         raise ValueError(

@@ -22,7 +22,7 @@ class BoundedNormLinear(AbstractTransposedMap):
 
     **Arguments:**
 
-    - `sigma_min`, `sigma_max`: bounds of the norm.
+    - `sigma_min`, `sigma_max`: bounds of the norm; `math.inf` for none above.
     - `p`: the matrix norm of $W$ as `(in_features, out_features)`: 1 (largest column sum), `math.inf`
         (largest row sum), 2 (largest singular value), `"fro"` or `"nuc"` (sum of singular values).
     - `entrywise`: take the $p$-norm of the entries as one vector instead; any $p \ge 1$ then.
@@ -52,17 +52,18 @@ class BoundedNormLinear(AbstractTransposedMap):
     ):
         bias_key, key = jr.split(key)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.sigma_min, self.sigma_max = ordered_bounds(sigma_min, sigma_max, least=0)
+        self.sigma_min, self.sigma_max = ordered_bounds(sigma_min, sigma_max, least=0, finite=False)
         if not entrywise:
             one_of("p", p, (1, 2, math.inf, "fro", "nuc"))
         elif isinstance(p, str) or p < 1:
             raise ValueError(f"An entrywise norm takes a number `p` of at least 1; got {p!r}.")
-        self.p, self.entrywise = p, entrywise
+        self.p, self.entrywise = p if isinstance(p, str) else float(p), entrywise
         self.weight = uniform(key, (out_features, in_features), in_features)
 
     @property
     def equation(self) -> str:
-        norm = f"entrywise |W|_{self.p}" if self.entrywise else f"|W|_{self.p}"
+        p = self.p if isinstance(self.p, str) else f"{self.p:g}"
+        norm = f"entrywise |W|_{p}" if self.entrywise else f"|W|_{p}"
         return f"W = A, penalty unless {self.sigma_min:g} <= {norm} <= {self.sigma_max:g}"
 
     def norm(self) -> Float[Array, ""]:
@@ -112,7 +113,7 @@ class PowerBoundLinear(AbstractSquareMap):
     ):
         bias_key, key = jr.split(key)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
-        if max_p < 0 or pwr_iters < 1:
+        if not max_p >= 0 or pwr_iters < 1:
             raise ValueError(
                 f"`max_p` must be at least 0 and `pwr_iters` at least 1; got {max_p:g} and {pwr_iters}."
             )
