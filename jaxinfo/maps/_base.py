@@ -203,12 +203,13 @@ class AbstractSquareMap(AbstractLinearMap):
     `out_features` differ.
     """
 
-    def __check_init__(self):
-        if self.in_features != self.out_features:
+    def __init__(self, in_features: int, out_features: int, use_bias: bool, *, key: PRNGKeyArray):
+        if in_features != out_features:
             raise ValueError(
-                f"`{type(self).__name__}` must be square; got in_features={self.in_features} and "
-                f"out_features={self.out_features}."
+                f"`{type(self).__name__}` must be square; got in_features={in_features} and "
+                f"out_features={out_features}."
             )
+        super().__init__(in_features, out_features, use_bias, key=key)
 
 
 class AbstractWeightMap(AbstractLinearMap):

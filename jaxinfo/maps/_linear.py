@@ -14,6 +14,13 @@ class AbstractTransposedMap(AbstractLinearMap):
 
     weight: Float[Array, "out_features in_features"]
 
+    def __init__(
+        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
+    ):
+        bias_key, key = jr.split(key)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        self.weight = uniform(key, (out_features, in_features), in_features)
+
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return self.weight.T
 
@@ -31,13 +38,6 @@ class Linear(AbstractTransposedMap):
 
     **Source:** neuromancer.slim.
     """
-
-    def __init__(
-        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.weight = uniform(key, (out_features, in_features), in_features)
 
     @property
     def equation(self) -> str:

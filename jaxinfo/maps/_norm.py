@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 from .._core import one_of
 from ._base import AbstractSquareMap
 from ._linear import AbstractTransposedMap
-from ._numerics import at_least_single, frobenius, uniform
+from ._numerics import at_least_single, frobenius
 from ._options import Number, ordered_bounds
 
 
@@ -50,15 +50,13 @@ class BoundedNormLinear(AbstractTransposedMap):
         p: Number | str = 2,
         entrywise: bool = False,
     ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        super().__init__(in_features, out_features, use_bias, key=key)
         self.sigma_min, self.sigma_max = ordered_bounds(sigma_min, sigma_max, least=0, finite=False)
         if not entrywise:
             one_of("p", p, (1, 2, math.inf, "fro", "nuc"))
         elif isinstance(p, str) or p < 1:
             raise ValueError(f"An entrywise norm takes a number `p` of at least 1; got {p!r}.")
         self.p, self.entrywise = p if isinstance(p, str) else float(p), entrywise
-        self.weight = uniform(key, (out_features, in_features), in_features)
 
     @property
     def equation(self) -> str:

@@ -23,6 +23,13 @@ class AbstractSoftSVD(AbstractLinearMap):
     sigma_min: eqx.AbstractVar[Any]
     sigma_max: eqx.AbstractVar[Any]
 
+    def __init__(self, in_features: int, out_features: int, use_bias: bool, *, key: PRNGKeyArray):
+        bias_key, u_key, v_key, sigma_key = jr.split(key, 4)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        self.U = jr.orthogonal(u_key, in_features)
+        self.V = jr.orthogonal(v_key, out_features)
+        self.sigma = jr.uniform(sigma_key, (min(in_features, out_features),))
+
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return product(self.U, between(self.sigma, self.sigma_min, self.sigma_max), self.V)
 
@@ -61,10 +68,8 @@ class SVDLinear(AbstractSoftSVD):
         sigma_min: Number = 0.1,
         sigma_max: Number = 1.0,
     ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        super().__init__(in_features, out_features, use_bias, key=key)
         self.sigma_min, self.sigma_max = ordered_bounds(sigma_min, sigma_max, least=0)
-        self.U, self.V, self.sigma = initial_factors(key, in_features, out_features)
 
     @property
     def equation(self) -> str:
@@ -100,11 +105,9 @@ class SVDLinearLearnBounds(AbstractSoftSVD):
         sigma_min: Number = 0.1,
         sigma_max: Number = 1.0,
     ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        super().__init__(in_features, out_features, use_bias, key=key)
         low, high = ordered_bounds(sigma_min, sigma_max, least=0)
         self.sigma_min, self.sigma_max = jnp.asarray(low), jnp.asarray(high)
-        self.U, self.V, self.sigma = initial_factors(key, in_features, out_features)
 
     def bounds(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The learnt bounds of the singular values, the smaller one first."""
@@ -183,15 +186,6 @@ class SymmetricSVDLinear(AbstractSquareMap):
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         values, vectors = jnp.linalg.eigh(symmetric_part(W))
         return {"V": vectors, "sigma": unsqueezed(values, self.sigma_min, self.sigma_max)}
-
-
-def initial_factors(
-    key: PRNGKeyArray, in_features: int, out_features: int
-) -> tuple[Float[Array, "n n"], Float[Array, "m m"], Float[Array, " few"]]:
-    """Random orthogonal factors (Haar), and the free numbers behind the singular values."""
-    u_key, v_key, sigma_key = jr.split(key, 3)
-    sigma = jr.uniform(sigma_key, (min(in_features, out_features),))
-    return jr.orthogonal(u_key, in_features), jr.orthogonal(v_key, out_features), sigma
 
 
 def product(
