@@ -1,12 +1,19 @@
 """Fixtures of all tests, and the law of the golden data's place."""
 
 import json
+import os
 import pathlib
 
 import jax
 import jax.random as jr
 import numpy as np
 import pytest
+
+# Most of the time of these tests is LLVM polishing code that runs once. XLA's own passes, where
+# arithmetic is rearranged, stay on. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` tests with all of it.
+if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # for the processes that tests start
+    jax.config.update("jax_disable_most_optimizations", True)
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
@@ -17,6 +24,13 @@ def getkey(request):
     seed = sum(map(ord, request.node.nodeid)) % 2**31
     keys = iter(jr.split(jr.key(seed), 1000))
     return lambda: next(keys)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compilations():
+    """Compiled programs of a file of tests serve no other, and take gigabytes together."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import equinox as eqx
@@ -20,6 +20,7 @@ from ._sampling import Sampling
 Range = tuple[Any, Any]
 OutRange = Range | Literal["dynamic"] | None
 OutBins = int | Literal["dynamic"]
+OutOfRange = Literal["drop", "clip"]
 ActivationLike = str | Callable[[Array], Array] | None
 
 
@@ -40,12 +41,24 @@ def channel_of(
     return topology.channel(layer, in_layer, activation=activation)
 
 
+def layers_of(topology: Topology, layers: Sequence[Any] | None) -> list[Any]:
+    """The layers that `layers` lists: by default all of the topology."""
+    if layers is None:
+        return list(topology.names)
+    if isinstance(layers, str) or not layers:
+        raise ValueError(
+            f"`layers` must be a list of at least one name or module, or None for all; got {layers!r}."
+        )
+    return list(layers)
+
+
 def setting_of(
     channel: Channel,
     in_range: Range | None,
     in_bins: int,
     out_range: OutRange,
     out_bins: OutBins,
+    out_of_range: OutOfRange,
     observed_range: Callable[[Setting], tuple[Array, Array]],
     *,
     extend: bool = True,
@@ -76,7 +89,7 @@ def setting_of(
         lower, upper = valid_range("out_range", out_range or channel.out_range)
     if out_bins == "dynamic":
         out_bins, upper = _bins_of_width(in_binning.width, lower, upper, extend)
-    return Setting(channel, in_binning, Binning(out_bins, lower, upper))
+    return Setting(channel, in_binning, Binning(out_bins, lower, upper, out_of_range=out_of_range))
 
 
 def _with_finite_outputs(channel: Channel) -> Channel:
@@ -121,6 +134,10 @@ def method_from(
     """The route to the joint table: `method`, or the documented arguments in its place."""
     if method is None:
         return Sampling(samples, threshold, extrapolate, batch_size)
+    if not isinstance(method, AbstractMethod):
+        raise TypeError(
+            f"`method` must be a method such as `Sampling()`, `Exact()` or `Soft()`; got {method!r}."
+        )
     if samples is not None or extrapolate or batch_size is not None:
         raise ValueError(
             "`samples`, `batch_size` and `extrapolate` describe a `Sampling`; with `method=` given, "

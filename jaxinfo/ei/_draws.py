@@ -1,8 +1,13 @@
-"""How many samples to draw, and how many to hold at once."""
+"""How many samples to draw, how many to hold at once, and which device draws them."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .._core import one_of
@@ -18,9 +23,25 @@ ERROR_BLOCKS = 2  # of samples, from whose influence the standard error is taken
 _BATCH_BYTES = 32 * 2**20  # of one batch of inputs and outputs, where no batch size is given
 _MIN_BATCH, _MAX_BATCH = 4 * BLOCK, 16 * BLOCK  # where a row of bin numbers stays in a CPU's cache
 
+AXIS = "samples"  # of the mesh of devices
+
+State = TypeVar("State")
+
+
+class Turn(NamedTuple):
+    """Which of several passes over the samples this one is."""
+
+    number: int | Int[Array, ""]
+    of: int
+
+
+def add_up(state: State, axis: str) -> State:
+    """The state of all devices' samples, where states add up as counts do."""
+    return jax.lax.psum(state, axis)
+
 
 class AbstractSampling(AbstractMethod):
-    """The numbers that describe a sampled route, from which its counting code reads."""
+    """What describes a sampled route, from which its counting code reads."""
 
     samples: eqx.AbstractVar[int | None]
     threshold: eqx.AbstractVar[float]
@@ -28,6 +49,8 @@ class AbstractSampling(AbstractMethod):
     batch_size: eqx.AbstractVar[int | None]
     max_samples: eqx.AbstractVar[int]
     points: eqx.AbstractVar[Points]
+    devices: eqx.AbstractVar[tuple[jax.Device, ...]]
+    progress: eqx.AbstractVar[Callable[[int, int], Any] | None]
 
     def __check_init__(self):
         one_of("points", self.points, POINTS)
@@ -63,6 +86,84 @@ class AbstractSampling(AbstractMethod):
             size = min(max(_BATCH_BYTES // row, _MIN_BATCH), _MAX_BATCH)
         return max(1, size // BLOCK)
 
+    def fold(
+        self,
+        draw: Draw,
+        start: int | Int[Array, ""],
+        stop: int | Int[Array, ""],
+        blocks: int,
+        step: Callable[[State, Array, Array], State],
+        nothing: State,
+        *,
+        turn: Turn,
+        combine: Callable[[State, str], State] = add_up,
+    ) -> State:
+        """Fold `state = step(state, x, valid)` over the samples number `start` to `stop`.
+
+        A batch `x` holds `blocks * BLOCK` rows; `valid` says which of them are among the samples.
+        `nothing` is the state of no samples, from which each device starts: they take batches in
+        turn, and `combine` merges what they found, along the axis of their mesh.
+        """
+        size, first = blocks * BLOCK, jnp.asarray(start, jnp.int32) // BLOCK
+
+        def more(carry: tuple[Array, State]) -> Array:
+            # In blocks: the number of a sample past the last one may not fit in 31 bits.
+            return carry[0] <= (stop - 1) // BLOCK
+
+        def on_device(device: int | Int[Array, ""], devices: int) -> State:
+            def body(carry: tuple[Array, State]) -> tuple[Array, State]:
+                block, state = carry
+                numbers = block + jnp.arange(blocks, dtype=jnp.int32)
+                x = jax.vmap(draw)(numbers).reshape(size, -1)
+                number = block * BLOCK + jnp.arange(size, dtype=jnp.int32)
+                state = step(state, x, (number >= start) & (number < stop))
+                self._tell(turn, jnp.minimum(block * BLOCK + size, stop))
+                return block + devices * blocks, state
+
+            begin = first + jnp.asarray(device, jnp.int32) * blocks
+            return jax.lax.while_loop(more, body, (begin, nothing))[1]
+
+        if not self.devices:
+            return on_device(0, 1)
+
+        def dealt() -> State:
+            return combine(on_device(jax.lax.axis_index(AXIS), len(self.devices)), AXIS)
+
+        return self._sharded(dealt, (), PartitionSpec())()
+
+    def map_batches(
+        self, fn: Callable[[Int[Array, ""]], State], batches: int, blocks: int
+    ) -> State:
+        """`fn(number)` of each batch, stacked; at least `batches` of them, dealt to the devices."""
+
+        def told(number: Array) -> State:
+            result = fn(number)
+            self._tell(Turn(0, 1), jnp.minimum((number + 1) * blocks * BLOCK, self.most_samples))
+            return result
+
+        def each(numbers: Array) -> State:
+            return jax.lax.map(told, numbers)
+
+        if not self.devices:
+            return each(jnp.arange(batches, dtype=jnp.int32))
+        whole_rounds = -(-batches // len(self.devices)) * len(self.devices)
+        dealt = PartitionSpec(AXIS)
+        return self._sharded(each, dealt, dealt)(jnp.arange(whole_rounds, dtype=jnp.int32))
+
+    def _sharded(self, fn: Callable[..., State], in_specs: Any, out_specs: Any) -> Any:
+        mesh = Mesh(np.array(self.devices), (AXIS,))
+        return jax.shard_map(fn, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+    def _tell(self, turn: Turn, sample: Array) -> None:
+        """Report how far the work is, in samples of all turns together."""
+        report, most = self.progress, self.most_samples
+        if report is not None:
+
+            def tell(number: Array, sample: Array) -> None:
+                report(int(number) * most + int(sample), turn.of * most)
+
+            jax.debug.callback(tell, turn.number, sample)
+
 
 class Counted(eqx.Module):
     """What one pass over the samples says of some pairs: the fields of `PairsResult`.
@@ -80,13 +181,16 @@ class Counted(eqx.Module):
     converged: Bool[Array, "*batch"]
 
     def collect(self, matrix: Float[Array, "n_in n_out"]) -> PairsResult:
-        """The result of a batch of passes over different pairs, arranged into `matrix`."""
-        samples = jnp.max(self.samples)
+        """The result of a batch of passes over different pairs, arranged into `matrix`.
+
+        Passes may have settled after different numbers of samples: the error is that of the fewest.
+        """
+        fewest = jnp.min(self.samples)
         return PairsResult(
             matrix,
-            sum_error(jnp.sum(self.influence, axis=0), jnp.sum(self.plug_in_bias), samples),
+            sum_error(jnp.sum(self.influence, axis=0), jnp.sum(self.plug_in_bias), fewest),
             jnp.sum(self.bias),
-            samples,
+            jnp.max(self.samples),
             jnp.max(self.outside),
             jnp.all(self.converged),
         )

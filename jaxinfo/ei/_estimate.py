@@ -12,7 +12,8 @@ class Estimate(eqx.Module):
     - `value`: the estimate.
     - `standard_error`: one standard deviation of `value` over repetitions with other keys; for an
         exact value a bound on its numerical error, NaN where it is not known.
-    - `bias`: what the estimator is expected to add to the truth and has not subtracted; 0 for an
+    - `bias`: what the estimator is expected to add to the truth and has not subtracted; NaN where
+        it is not known (what soft bins take off; vectors whose states were mostly seen once); 0 for an
         exact value.
     - `samples`: number of samples used; 0 for an exact value.
     - `outside`: the largest fraction, over output neurons, of samples outside the output range.

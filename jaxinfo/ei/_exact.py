@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..activations import as_activation
 from ..info import AbstractEstimator, entropy
 from ..network import Topology
-from ._arguments import ActivationLike, OutBins, OutRange, Range, channel_of
+from ._arguments import ActivationLike, OutBins, OutOfRange, OutRange, Range, channel_of
 from ._intervention import Bounds, Setting
 from ._method import AbstractMethod, Group, PairsResult, VectorResult
 from ._parts import noise_setting
@@ -105,6 +105,7 @@ def output_entropy(
     in_range: Range | None = None,
     out_range: OutRange = None,
     out_bins: OutBins = 64,
+    out_of_range: OutOfRange = "drop",
     activation: ActivationLike = None,
 ) -> Float[Array, " n_out"]:
     r"""The exact entropy of each output neuron's bin, all inputs uniform, in **bits**.
@@ -121,7 +122,7 @@ def output_entropy(
     Array([3., 3.], dtype=float32)
     """
     channel = channel_of(layer, topology, in_layer, activation)
-    setting = noise_setting(channel, Exact(), None, in_range, 64, out_range, out_bins)
+    setting = noise_setting(channel, Exact(), None, in_range, 64, out_range, out_bins, out_of_range)
     return _entropies(setting)
 
 

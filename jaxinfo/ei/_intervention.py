@@ -5,7 +5,6 @@ number `i` is the same whatever the batch size, the tile, or the device that dra
 """
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -37,38 +36,8 @@ class Setting(eqx.Module):
         return jax.vmap(self.channel)(x).reshape(x.shape[0], -1)
 
 
-State = TypeVar("State")
 Draw = Callable[[Int[Array, ""]], Float[Array, "block n_in"]]  # a block of inputs, by its number
-
-
-def fold_batches(
-    draw: Draw,
-    start: int | Int[Array, ""],
-    stop: int | Int[Array, ""],
-    batch_blocks: int,
-    step: Callable[[State, Array, Array], State],
-    state: State,
-) -> State:
-    """Fold `state = step(state, x, valid)` over the samples number `start` to `stop`, in batches.
-
-    A batch `x` holds `batch_blocks * BLOCK` rows; `valid` says which of them are among the samples.
-    """
-    size = batch_blocks * BLOCK
-
-    def more(carry: tuple[Array, State]) -> Array:
-        return carry[0] * BLOCK < stop
-
-    def body(carry: tuple[Array, State]) -> tuple[Array, State]:
-        block, state = carry
-        blocks = block + jnp.arange(batch_blocks, dtype=jnp.int32)
-        x = jax.vmap(draw)(blocks).reshape(size, -1)
-        number = block * BLOCK + jnp.arange(size, dtype=jnp.int32)
-        return block + batch_blocks, step(state, x, (number >= start) & (number < stop))
-
-    first = jnp.asarray(start, jnp.int32) // BLOCK
-    _, state = jax.lax.while_loop(more, body, (first, state))
-    return state
-
+UnitDraw = Callable[[Int[Array, ""]], Float[Array, "block dimension"]]  # the same of the unit cube
 
 Bounds = tuple[Float[Array, " n_out"], Float[Array, " n_out"]]
 
@@ -85,3 +54,8 @@ def widen(setting: Setting, bounds: Bounds, x: Array, valid: Array) -> Bounds:
     low = jnp.min(jnp.where(valid[:, None], y, jnp.inf), axis=0)
     high = jnp.max(jnp.where(valid[:, None], y, -jnp.inf), axis=0)
     return jnp.minimum(bounds[0], low), jnp.maximum(bounds[1], high)
+
+
+def widest(bounds: Bounds, axis: str) -> Bounds:
+    """The bounds of what all devices saw, along the axis of their mesh."""
+    return jax.lax.pmin(bounds[0], axis), jax.lax.pmax(bounds[1], axis)

@@ -8,7 +8,7 @@ from jaxtyping import PRNGKeyArray
 
 from .._core import one_of
 from ..network import Topology
-from ._arguments import Range, warn_outside
+from ._arguments import OutOfRange, Range, layers_of, method_from, warn_outside
 from ._estimate import Estimate
 from ._intervention import Setting
 from ._method import AbstractMethod, PairsResult
@@ -31,6 +31,7 @@ def measure(
     in_bins: int = 64,
     out_range: Any = None,
     out_bins: Any = 64,
+    out_of_range: OutOfRange = "drop",
 ) -> dict[str, dict[str, Estimate]]:
     """Measure several layers and quantities; each answer comes with its error.
 
@@ -42,8 +43,8 @@ def measure(
     - `in_range`, `in_bins`, `out_range`, `out_bins`: as for `ei_parts`, for every layer.
 
     **Returns:** `{layer: {quantity: Estimate}}`, in bits. The standard error is that of the delta
-    method (`info.standard_error`), with the covariances between pairs; for vector EI it is NaN:
-    states seen once have no scatter to go by.
+    method (`info.standard_error`), with the covariances between pairs; for vector EI it is NaN
+    where too many states were seen once, which have no scatter to go by.
 
     >>> import equinox as eqx, jax, jax.numpy as jnp, jaxinfo
     >>> model = eqx.nn.MLP(3, 2, 4, 1, jax.nn.sigmoid, key=jax.random.key(0))
@@ -53,17 +54,19 @@ def measure(
     >>> sorted(found["layers.0"])
     ['ei_parts']
     """
-    method = Sampling(samples=100_000) if method is None else method
+    method = method_from(Sampling(samples=100_000) if method is None else method, None, None)
+    quantities = (quantities,) if isinstance(quantities, str) else quantities
     for quantity in quantities:
         one_of("quantities", quantity, QUANTITIES)
     found: dict[str, dict[str, Estimate]] = {}
-    names = topology.names if layers is None else [topology.name_of(layer) for layer in layers]
-    for name in names:
+    for name in map(topology.name_of, layers_of(topology, layers)):
         channel = topology.channel(name)
         found[name] = {}
         for quantity in quantities:
             setting_of = sensitivity_setting if quantity == "sensitivity" else noise_setting
-            setting = setting_of(channel, method, key, in_range, in_bins, out_range, out_bins)
+            setting = setting_of(
+                channel, method, key, in_range, in_bins, out_range, out_bins, out_of_range
+            )
             estimate = _ESTIMATES[quantity](setting, key, method)
             warn_outside(name, estimate.outside)
             found[name][quantity] = estimate
@@ -90,8 +93,8 @@ def _sensitivity(setting: Setting, key: PRNGKeyArray | None, method: AbstractMet
 
 def _vector(setting: Setting, key: PRNGKeyArray | None, method: AbstractMethod) -> Estimate:
     result = method.vector(setting, key, (whole(setting.channel),))
-    unknown = jnp.array(jnp.nan)
-    return Estimate(result.values[0], unknown, unknown, result.samples, result.outside)
+    error, bias = (jnp.ravel(field)[0] for field in (result.standard_error, result.bias))
+    return Estimate(result.values[0], error, bias, result.samples, result.outside)
 
 
 _ESTIMATES = {"ei": _vector, "ei_parts": _parts, "sensitivity": _sensitivity}

@@ -3,6 +3,7 @@
 import abc
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ..info import AbstractEstimator
@@ -32,12 +33,17 @@ class PairsResult(eqx.Module):
 
 
 class VectorResult(eqx.Module):
-    """The vector EI of each group, in **bits**; other fields as in `PairsResult`."""
+    """The vector EI of each group, in **bits**; other fields as in `PairsResult`.
+
+    Standard error and bias are NaN where they are not known.
+    """
 
     values: Float[Array, " groups"]
     samples: Int[Array, ""]
     outside: Float[Array, ""]
     converged: Bool[Array, ""]
+    standard_error: Float[Array, "*groups"] = eqx.field(default_factory=lambda: jnp.array(jnp.nan))
+    bias: Float[Array, "*groups"] = eqx.field(default_factory=lambda: jnp.array(jnp.nan))
 
 
 class AbstractMethod(eqx.Module):

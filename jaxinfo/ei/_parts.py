@@ -10,6 +10,7 @@ from ..network import Channel, Topology
 from ._arguments import (
     ActivationLike,
     OutBins,
+    OutOfRange,
     OutRange,
     Range,
     channel_of,
@@ -35,6 +36,7 @@ def ei_parts(
     in_bins: int = 64,
     out_range: OutRange = None,
     out_bins: OutBins = 64,
+    out_of_range: OutOfRange = "drop",
     activation: ActivationLike = None,
     method: AbstractMethod | None = None,
     estimator: AbstractEstimator | None = None,
@@ -59,6 +61,7 @@ def ei_parts(
     - `out_range`: `(lower, upper)`; by default that of the activation; `"dynamic"`: each neuron's
         smallest to largest value over all samples.
     - `in_bins`, `out_bins`: at least 2; `out_bins="dynamic"`: as wide as the input's bins.
+    - `out_of_range`: `"drop"`, or `"clip"` to put what is outside into the bin at that end.
     - `activation`: replaces the layer's activation: a function or a name.
     - `method`: `Sampling(...)`, in place of the four arguments above.
     - `estimator`: how a table becomes an estimate; by default `NonNegative(Extrapolation())`, of
@@ -87,7 +90,9 @@ def ei_parts(
     """
     method = method_from(method, samples, batch_size, threshold, extrapolate)
     channel = channel_of(layer, topology, in_layer, activation)
-    setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
+    setting = noise_setting(
+        channel, method, key, in_range, in_bins, out_range, out_bins, out_of_range
+    )
     return total(measured_parts(setting, key, method, estimator))
 
 
@@ -105,6 +110,7 @@ def ei_parts_matrix(
     in_bins: int = 64,
     out_range: OutRange = None,
     out_bins: OutBins = 64,
+    out_of_range: OutOfRange = "drop",
     activation: ActivationLike = None,
     method: AbstractMethod | None = None,
     estimator: AbstractEstimator | None = None,
@@ -125,7 +131,9 @@ def ei_parts_matrix(
     """
     method = method_from(method, samples, batch_size, threshold, extrapolate)
     channel = channel_of(layer, topology, in_layer, activation)
-    setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
+    setting = noise_setting(
+        channel, method, key, in_range, in_bins, out_range, out_bins, out_of_range
+    )
     return measured_parts(setting, key, method, estimator)
 
 
@@ -137,13 +145,14 @@ def noise_setting(
     in_bins: int,
     out_range: OutRange,
     out_bins: OutBins,
+    out_of_range: OutOfRange,
 ) -> Setting:
     """The setting of the documented arguments, with all inputs uniform at once."""
 
     def observed(setting: Setting) -> Bounds:
         return method.noise_range(setting, key)
 
-    return setting_of(channel, in_range, in_bins, out_range, out_bins, observed)
+    return setting_of(channel, in_range, in_bins, out_range, out_bins, out_of_range, observed)
 
 
 def measured_parts(

@@ -4,17 +4,16 @@ A family is a function of a key and a dimension that gives the block of points o
 that every sample can be drawn on its own, by its number.
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
-from ._intervention import BLOCK
+from ._intervention import BLOCK, UnitDraw
+from ._sobol import sobol_points
 
-Points = Literal["random", "lattice"]
-UnitDraw = Callable[[Int[Array, ""]], Float[Array, "block dimension"]]
+Points = Literal["random", "lattice", "sobol"]
 
 
 def random_points(key: PRNGKeyArray, dimension: int) -> UnitDraw:
@@ -64,4 +63,4 @@ def _reversed(word: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     return word
 
 
-POINTS = {"random": random_points, "lattice": lattice_points}
+POINTS = {"random": random_points, "lattice": lattice_points, "sobol": sobol_points}

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from ..info import AbstractEstimator, PairHistogram, PlugIn
-from ._draws import FIRST_STAGE, AbstractSampling, Counted, error_inputs, sum_error
-from ._intervention import Bounds, Setting, fold_batches, no_bounds, widen
+from ._draws import FIRST_STAGE, AbstractSampling, Counted, Turn, error_inputs, sum_error
+from ._intervention import Bounds, Setting, no_bounds, widen, widest
 from ._method import PairsResult
 from ._tiles import columns, over_tiles
 
@@ -27,7 +27,10 @@ def measure_parts(
     cells = setting.in_binning.bins * setting.out_binning.bins
 
     def tile(corner: Int[Array, " 2"], shape: tuple[int, int]) -> Counted:
-        return _measure_tile(setting, key, sampling, estimator, with_error, corner, shape)
+        across = -(-channel.n_out // shape[1])
+        number = corner[0] // shape[0] * across + corner[1] // shape[1]
+        turn = Turn(number, -(-channel.n_in // shape[0]) * across)
+        return _measure_tile(setting, key, sampling, estimator, with_error, corner, shape, turn)
 
     tiles, arrange = over_tiles(channel.n_in, channel.n_out, cells, tile)
     return tiles.collect(arrange(tiles.matrix))
@@ -41,8 +44,10 @@ def _measure_tile(
     with_error: bool,
     corner: Int[Array, " 2"],
     shape: tuple[int, int],
+    turn: Turn,
 ) -> Counted:
     blocks, draw = sampling.blocks(setting.channel), sampling.draw(setting, key)
+    none = PairHistogram.zeros(*shape, setting.in_binning.bins, setting.out_binning.bins)
 
     def numbers(x: Array) -> tuple[Array, Array]:
         """The bin numbers of this tile's neurons."""
@@ -59,35 +64,38 @@ def _measure_tile(
             i, j = (jnp.where(valid[:, None], side, -1) for side in numbers(x))
             return histogram.update(i, j, samples=jnp.sum(valid, dtype=jnp.int32))
 
-        return fold_batches(draw, start, stop, blocks, step, histogram)
+        return histogram.merge(sampling.fold(draw, start, stop, blocks, step, none, turn=turn))
 
     def counted(histogram: PairHistogram, with_error: bool) -> Counted:
-        influence, bias = jnp.zeros(0), jnp.array(jnp.nan)
+        def of_input(counts: Array) -> tuple[Array, Array, Array]:
+            bias = jnp.sum(estimator.bias(counts)) if with_error else jnp.array(jnp.nan)
+            return estimator(counts), bias, jnp.sum(PlugIn().bias(counts))
+
+        # An input at a time: its tables stay in the cache, those of a whole tile do not.
+        matrix, bias, plug_in_bias = jax.lax.map(of_input, histogram.counts)
+        influence = jnp.zeros(0)
         if with_error:
             influence = histogram.influence(*numbers(error_inputs(draw)))
-            bias = jnp.sum(jax.lax.map(estimator.bias, histogram.counts))
         # Rows and columns past the last neuron hold no counts: their samples would seem outside.
         real = corner[1] + jnp.arange(shape[1]) < setting.channel.n_out
         outside = jnp.where(real, jnp.min(histogram.outside, axis=0), 0)
         return Counted(
-            # An input at a time: its tables stay in the cache, those of a whole tile do not.
-            jax.lax.map(estimator, histogram.counts),
+            matrix,
             influence,
-            jnp.sum(PlugIn().bias(histogram.counts)),
-            bias,
+            jnp.sum(plug_in_bias),
+            jnp.sum(bias),
             histogram.samples,
             jnp.max(outside) / histogram.samples,
             jnp.array(True),
         )
 
-    none = PairHistogram.zeros(*shape, setting.in_binning.bins, setting.out_binning.bins)
     n = sampling.fixed_samples
     if n is not None:
         return counted(count(none, 0, n), with_error)
-    return _until_settled(count, counted, none, sampling)
+    return until_settled(count, counted, none, sampling)
 
 
-def _until_settled(
+def until_settled(
     count: Any, counted: Any, none: PairHistogram, sampling: AbstractSampling
 ) -> Counted:
     """Double the samples until error and bias of the sum are a small part of it."""
@@ -123,4 +131,6 @@ def observed_range(setting: Setting, key: PRNGKeyArray, sampling: AbstractSampli
 
     samples, blocks = sampling.most_samples, sampling.blocks(setting.channel)
     draw = sampling.draw(setting, key)
-    return fold_batches(draw, 0, samples, blocks, step, no_bounds(setting))
+    return sampling.fold(
+        draw, 0, samples, blocks, step, no_bounds(setting), turn=Turn(0, 1), combine=widest
+    )

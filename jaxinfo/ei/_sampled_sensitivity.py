@@ -3,12 +3,13 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..info import AbstractEstimator, PairHistogram, PlugIn
-from ._draws import AbstractSampling, Counted, error_inputs
-from ._intervention import Bounds, Setting, fold_batches, no_bounds, widen
+from ._draws import AbstractSampling, Counted, Turn, error_inputs
+from ._intervention import Bounds, Setting, no_bounds, widen, widest
 from ._method import PairsResult
+from ._sampled_parts import until_settled
 
 
 @eqx.filter_jit
@@ -22,7 +23,7 @@ def measure_sensitivity(
     """Estimate every pair, an input neuron at a time."""
     in_bins, out_bins = setting.in_binning.bins, setting.out_binning.bins
     none = PairHistogram.zeros(1, setting.channel.n_out, in_bins, out_bins)
-    n, draw = sampling.most_samples, sampling.draw(setting, key)
+    n, draw = sampling.fixed_samples, sampling.draw(setting, key)
 
     def one_input(a: Array) -> Counted:
         def numbers(x: Array) -> tuple[Array, Array]:
@@ -34,21 +35,31 @@ def measure_sensitivity(
             i = jnp.where(valid[:, None], i, -1)
             return histogram.update(i, j, samples=jnp.sum(valid, dtype=jnp.int32))
 
-        blocks = sampling.blocks(setting.channel, n)
-        histogram = fold_batches(draw, 0, n, blocks, step, none)
-        influence, bias = jnp.zeros(0), jnp.array(jnp.nan)
-        if with_error:
-            influence = histogram.influence(*numbers(error_inputs(draw)))
-            bias = jnp.sum(estimator.bias(histogram.counts))
-        return Counted(
-            estimator(histogram.counts)[0],
-            influence,
-            jnp.sum(PlugIn().bias(histogram.counts)),
-            bias,
-            histogram.samples,
-            jnp.max(histogram.outside) / histogram.samples,
-            jnp.array(True),
-        )
+        def count(
+            histogram: PairHistogram, start: int | Int[Array, ""], stop: int | Int[Array, ""]
+        ) -> PairHistogram:
+            blocks, turn = sampling.blocks(setting.channel, n), Turn(a, setting.channel.n_in)
+            more = sampling.fold(draw, start, stop, blocks, step, none, turn=turn)
+            return histogram.merge(more)
+
+        def counted(histogram: PairHistogram, with_error: bool) -> Counted:
+            influence, bias = jnp.zeros(0), jnp.array(jnp.nan)
+            if with_error:
+                influence = histogram.influence(*numbers(error_inputs(draw)))
+                bias = jnp.sum(estimator.bias(histogram.counts))
+            return Counted(
+                estimator(histogram.counts)[0],
+                influence,
+                jnp.sum(PlugIn().bias(histogram.counts)),
+                bias,
+                histogram.samples,
+                jnp.max(histogram.outside) / histogram.samples,
+                jnp.array(True),
+            )
+
+        if n is None:
+            return until_settled(count, counted, none, sampling)
+        return counted(count(none, 0, n), with_error)
 
     each = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
     return each.collect(each.matrix)
@@ -65,7 +76,10 @@ def observed_alone(
         def step(bounds: Bounds, x: Array, valid: Array) -> Bounds:
             return widen(setting, bounds, _alone(x, a), valid)
 
-        return fold_batches(draw, 0, n, blocks, step, no_bounds(setting))
+        turn = Turn(a, setting.channel.n_in)
+        return sampling.fold(
+            draw, 0, n, blocks, step, no_bounds(setting), turn=turn, combine=widest
+        )
 
     lower, upper = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
     return jnp.min(lower), jnp.max(upper)

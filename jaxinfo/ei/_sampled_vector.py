@@ -19,14 +19,11 @@ def measure_vector(
     n = sampling.most_samples
     histograms = _joint_histograms(setting, key, n, sampling, groups)
 
-    def values(stop: int | Array) -> Array:
+    def found(stop: int | Array) -> Array:
+        """Value, standard error and bias of each group, from the first samples."""
         kept = jnp.arange(histograms[0].inside.shape[0]) < stop
-        return jnp.stack(
-            [
-                eqx.tree_at(lambda h: h.inside, h, h.inside & kept).mutual_information()
-                for h in histograms
-            ]
-        )
+        counted = [eqx.tree_at(lambda h: h.inside, h, h.inside & kept) for h in histograms]
+        return jnp.stack([jnp.stack(h.estimate()) for h in counted], axis=1)
 
     stop, converged = jnp.asarray(n, jnp.int32), jnp.array(True)
     if sampling.fixed_samples is None:
@@ -37,17 +34,17 @@ def measure_vector(
 
         def double(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             stop, before, _ = state
-            now = values(2 * stop)
-            return 2 * stop, now, jnp.all(jnp.abs(now - before) < sampling.threshold)
+            now = found(2 * stop)
+            return 2 * stop, now, jnp.all(jnp.abs(now[0] - before[0]) < sampling.threshold)
 
         first = jnp.asarray(FIRST_STAGE, jnp.int32)
         stop, result, converged = jax.lax.while_loop(
-            unfinished, double, (first, values(first), jnp.array(False))
+            unfinished, double, (first, found(first), jnp.array(False))
         )
     else:
-        result = values(n)
+        result = found(n)
     outside = jnp.max(jnp.stack([h.outside / n for h in histograms]))
-    return VectorResult(result, stop, outside, converged)
+    return VectorResult(result[0], stop, outside, converged, result[1], result[2])
 
 
 def _joint_histograms(
@@ -80,7 +77,7 @@ def _joint_histograms(
             for inputs, outputs in groups
         ]
 
-    batches = jax.lax.map(pack, jnp.arange(-(-n // (blocks * BLOCK)), dtype=jnp.int32))
+    batches = sampling.map_batches(pack, -(-n // (blocks * BLOCK)), blocks)
     return [
         JointHistogram(
             h.x.reshape(-1, h.x.shape[-1]),

@@ -1,9 +1,11 @@
 """The sampled route: draw, push through the channel, bin, count."""
 
 import warnings
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._core import is_traced
@@ -26,16 +28,25 @@ class Sampling(AbstractSampling):
 
     - `samples`: how many to draw. `None`: as many as `threshold` asks for.
     - `threshold`: without `samples`, draw 10 000, then double until the standard error and the
-        estimated bias of the sum are together below this fraction of it (for vector EI: until the
-        last doubling changed the answer by less than this many bits).
+        estimated bias of the sum are together below this fraction of it, or of 0.01 bits where the
+        sum is smaller. The sum is over all pairs (of a tile, where they are too many for one); for
+        sensitivity over the pairs of one input, each with as many samples as it needs. For vector
+        EI, as in the source: until the last doubling changed the answer by less than this many bits.
     - `extrapolate`: estimate by `Extrapolation()`, as by default, from 160 000 samples where no
         number is given, instead of as many as `threshold` asks for.
     - `batch_size`: samples held in memory at once; changes memory and speed, never the answer.
     - `max_samples`: where doubling ends, with a warning.
-    - `points`: `"random"`, or `"lattice"` for points that are spread more evenly than chance would,
-        which lowers the noise where few inputs matter and bins are few. Estimators that correct for
-        bias assume independent samples and over-correct on a lattice: use it with `PlugIn()`. The
-        standard error is still that of random points, usually too large.
+    - `points`: `"random"`; or `"sobol"` or `"lattice"`, both scrambled by the key, for points spread
+        more evenly than chance would, which lowers the noise where few inputs matter and bins are
+        few. Sobol points are best in powers of two, and have at most 1111 dimensions (input
+        neurons). Estimators that correct for bias assume independent samples and over-correct on
+        such points: up to 8 bins use them with `PlugIn()`. The standard error is still that of
+        random points, usually too large.
+    - `devices`: to whom the batches are dealt, such as `jax.devices()`; by default all are drawn
+        where JAX would. The counts are the same, bit by bit, however many there are.
+    - `progress`: called on the host as `progress(done, total)` after each batch, in samples over
+        all passes (a pass for each tile of pairs, or each input of `sensitivity`); calls may
+        arrive late. Another function means another compilation.
 
     All are static under `jit`. **Raises:** `ValueError` for numbers that are not positive.
 
@@ -49,6 +60,8 @@ class Sampling(AbstractSampling):
     batch_size: int | None = eqx.field(static=True, default=None)
     max_samples: int = eqx.field(static=True, default=1_280_000)
     points: Points = eqx.field(static=True, default="random")
+    devices: tuple[jax.Device, ...] = eqx.field(static=True, default=(), converter=tuple)
+    progress: Callable[[int, int], Any] | None = eqx.field(static=True, default=None)
 
     def parts(
         self,
@@ -73,7 +86,8 @@ class Sampling(AbstractSampling):
     ) -> PairsResult:
         """Every pair, from as many samples for each input."""
         estimator = self._estimator(estimator)
-        return measure_sensitivity(setting, _required(key), self, estimator, with_error)
+        result = measure_sensitivity(setting, _required(key), self, estimator, with_error)
+        return self._warned(setting, result)
 
     def vector(
         self, setting: Setting, key: PRNGKeyArray | None, groups: tuple[Group, ...]

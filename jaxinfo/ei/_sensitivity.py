@@ -9,6 +9,7 @@ from ..network import Channel, Topology
 from ._arguments import (
     ActivationLike,
     OutBins,
+    OutOfRange,
     OutRange,
     Range,
     channel_of,
@@ -33,6 +34,7 @@ def sensitivity(
     in_bins: int = 64,
     out_range: OutRange = None,
     out_bins: OutBins = 64,
+    out_of_range: OutOfRange = "drop",
     activation: ActivationLike = None,
     method: AbstractMethod | None = None,
     estimator: AbstractEstimator | None = None,
@@ -69,6 +71,7 @@ def sensitivity(
             in_bins=in_bins,
             out_range=out_range,
             out_bins=out_bins,
+            out_of_range=out_of_range,
             activation=activation,
             method=method,
             estimator=estimator,
@@ -88,6 +91,7 @@ def sensitivity_matrix(
     in_bins: int = 64,
     out_range: OutRange = None,
     out_bins: OutBins = 64,
+    out_of_range: OutOfRange = "drop",
     activation: ActivationLike = None,
     method: AbstractMethod | None = None,
     estimator: AbstractEstimator | None = None,
@@ -108,7 +112,9 @@ def sensitivity_matrix(
         samples = 500
     method = method_from(method, samples, batch_size)
     channel = channel_of(layer, topology, in_layer, activation)
-    setting = sensitivity_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
+    setting = sensitivity_setting(
+        channel, method, key, in_range, in_bins, out_range, out_bins, out_of_range
+    )
     result = method.sensitivity(setting, key, estimator)
     warn_outside(channel.name, result.outside)
     return result.matrix
@@ -122,10 +128,13 @@ def sensitivity_setting(
     in_bins: int,
     out_range: OutRange,
     out_bins: OutBins,
+    out_of_range: OutOfRange,
 ) -> Setting:
     """The setting of the documented arguments, with ranges observed one input at a time."""
 
     def observed(setting: Setting) -> tuple[Array, Array]:
         return method.silent_range(setting, key)
 
-    return setting_of(channel, in_range, in_bins, out_range, out_bins, observed, extend=False)
+    return setting_of(
+        channel, in_range, in_bins, out_range, out_bins, out_of_range, observed, extend=False
+    )

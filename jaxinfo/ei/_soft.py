@@ -6,10 +6,11 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 
-from .._core import one_of
+from .._core import is_traced, one_of
 from ..info import AbstractEstimator, mutual_information
+from ._draws import ERROR_BLOCKS
 from ._intervention import BLOCK, Bounds, Setting
 from ._method import AbstractMethod, Group, PairsResult, VectorResult
 from ._points import random_points
@@ -44,16 +45,18 @@ class Soft(AbstractMethod):
     - *Histogram bias*, about $(R - 1)(C - 1)/(2 N \ln 2)$ bits a pair for hard bins, somewhat less
         for soft ones. It is cancelled to first order by the two halves of the samples,
         $2 I_N - \tfrac12 (I' + I'')$, so pairs that share nothing scatter about 0.
-    - *Noise* of $O(N^{-1/2})$.
+    - *Noise* of $O(N^{-1/2})$, whose size `measure` gives as the standard error.
 
     **Gradient:** finite everywhere, also for zero weights and saturated units. Its noise grows as
     the bandwidth falls, since only outputs within $h$ of an edge have a say.
 
-    **Raises:** `ValueError` for an odd or non-positive number of samples, for `estimator=` (tables
+    **Raises:** `ValueError` for an odd or non-positive number of samples, for a bandwidth that is
+    not positive, for `estimator=` (tables
     of fractions have no counts to correct by), and for vector EI of groups with too many states.
 
-    **Cost:** one matrix product of $N \times n_{in} K_{in}$ by $N \times n_{out} K_{out}$. The
-    backward pass redraws and recomputes each block of samples, so its memory does not grow with $N$.
+    **Cost:** one matrix product of $N \times n_{in} K_{in}$ by $N \times n_{out} K_{out}$; value and
+    gradient together take 2 to 2.5 times as long as the value. The backward pass redraws and
+    recomputes each block of samples, so its memory does not grow with $N$.
 
     >>> import jax, jax.numpy as jnp, jaxinfo
     >>> from jaxinfo.ei import Soft, ei_parts
@@ -65,7 +68,7 @@ class Soft(AbstractMethod):
     """
 
     samples: int = eqx.field(static=True, default=10_000)
-    bandwidth: float | Float[Array, ""] = 1.0
+    bandwidth: Real[ArrayLike, ""] = 1.0
     kernel: Literal["linear", "gaussian"] = eqx.field(static=True, default="linear")
 
     def __check_init__(self):
@@ -74,6 +77,10 @@ class Soft(AbstractMethod):
                 f"`samples` must be even and positive, for two equal halves; got {self.samples}."
             )
         one_of("kernel", self.kernel, ("linear", "gaussian"))
+        if not is_traced(self.bandwidth) and not self.bandwidth > 0:
+            raise ValueError(
+                f"`bandwidth` must be positive, in output bins; got {float(self.bandwidth):g}."
+            )
 
     def parts(
         self,
@@ -83,8 +90,8 @@ class Soft(AbstractMethod):
         *,
         with_error: bool = False,
     ) -> PairsResult:
-        """Every pair; the standard error is not known."""
-        return _soft_parts(setting, _prepared(key, estimator), self)
+        """Every pair, and the standard error of their sum by the delta method."""
+        return _soft_parts(setting, _prepared(key, estimator), self, with_error)
 
     def sensitivity(
         self,
@@ -95,7 +102,7 @@ class Soft(AbstractMethod):
         with_error: bool = False,
     ) -> PairsResult:
         """Every pair, from as many samples for each input."""
-        return _soft_sensitivity(setting, _prepared(key, estimator), self)
+        return _soft_sensitivity(setting, _prepared(key, estimator), self, with_error)
 
     def vector(
         self, setting: Setting, key: PRNGKeyArray | None, groups: tuple[Group, ...]
@@ -140,10 +147,10 @@ def _constant(setting: Setting) -> Setting:
 
 
 @eqx.filter_jit
-def _soft_parts(setting: Setting, key: PRNGKeyArray, soft: Soft) -> PairsResult:
+def _soft_parts(setting: Setting, key: PRNGKeyArray, soft: Soft, with_error: bool) -> PairsResult:
     channel = setting.channel
 
-    def tile(corner: Int[Array, " 2"], shape: tuple[int, int]) -> tuple[Array, Array]:
+    def tile(corner: Int[Array, " 2"], shape: tuple[int, int]) -> "_Informed":
         def block(x: Array, valid: Array) -> tuple[Array, Array]:
             i = columns(setting.in_binning.index(x), corner[0], shape[0], fill=-1)
             kept = _weights(setting, soft, x) * valid[:, None, None]
@@ -151,34 +158,35 @@ def _soft_parts(setting: Setting, key: PRNGKeyArray, soft: Soft) -> PairsResult:
             table = _product(i, jnp.swapaxes(y, 1, 2), setting.in_binning.bins)
             return table, jnp.sum(kept, axis=(0, 2))
 
-        return _informed(setting, key, soft, block, corner[0])
+        return _informed(setting, key, soft, block, corner[0], with_error)
 
     cells = setting.in_binning.bins * setting.out_binning.bins
-    (matrices, inside), arrange = over_tiles(channel.n_in, channel.n_out, cells, tile)
-    return _result(soft, arrange(matrices), inside)
+    found, arrange = over_tiles(channel.n_in, channel.n_out, cells, tile)
+    return _result(soft, arrange(found.bits), found)
 
 
 @eqx.filter_jit
-def _soft_sensitivity(setting: Setting, key: PRNGKeyArray, soft: Soft) -> PairsResult:
-    def one_input(a: Array) -> tuple[Array, Array]:
+def _soft_sensitivity(
+    setting: Setting, key: PRNGKeyArray, soft: Soft, with_error: bool
+) -> PairsResult:
+    def one_input(a: Array) -> "_Informed":
         def block(x: Array, valid: Array) -> tuple[Array, Array]:
             alone = jnp.where(jnp.arange(x.shape[1]) == a, x, 0)
             kept = _weights(setting, soft, alone) * valid[:, None, None]
             i = setting.in_binning.index(x[:, a])[:, None]
             return _product(i, kept, setting.in_binning.bins), jnp.sum(kept, axis=(0, 2))
 
-        values, inside = _informed(setting, key, soft, block, a)
-        return values[0], inside
+        return _informed(setting, key, soft, block, a, with_error)
 
-    matrix, inside = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
-    return _result(soft, matrix, inside)
+    found = jax.lax.map(one_input, jnp.arange(setting.channel.n_in))
+    return _result(soft, found.bits[:, 0], found)
 
 
 @eqx.filter_jit
 def _soft_vector(
     setting: Setting, key: PRNGKeyArray, soft: Soft, groups: tuple[Group, ...]
 ) -> VectorResult:
-    def one_group(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> tuple[Array, Array]:
+    def one_group(inputs: tuple[int, ...], outputs: tuple[int, ...]) -> "_Informed":
         def block(x: Array, valid: Array) -> tuple[Array, Array]:
             kept = _weights(setting, soft, x)
             joint = valid[:, None].astype(kept.dtype)
@@ -191,15 +199,15 @@ def _soft_vector(
             states = setting.in_binning.bins ** len(inputs)
             return _product(state[:, None], joint[:, None], states), jnp.sum(joint)
 
-        values, inside = _informed(setting, key, soft, block, jnp.array(0))
-        return values[0, 0], inside
+        return _informed(setting, key, soft, block, jnp.array(0), with_error=True)
 
-    values, inside = zip(*(one_group(*group) for group in groups), strict=True)
+    found = [one_group(*group) for group in groups]
     return VectorResult(
-        jnp.stack(values),
+        jnp.stack([f.bits[0, 0] for f in found]),
         jnp.asarray(soft.samples),
-        1 - jnp.min(jnp.stack(inside)) / soft.samples,
+        1 - jnp.min(jnp.stack([f.inside for f in found])) / soft.samples,
         jnp.array(True),
+        jnp.stack([_standard_error(soft, f.influence) for f in found]),
     )
 
 
@@ -218,16 +226,26 @@ def _product(
     return table.reshape(n_in, rows, y.shape[1], y.shape[2]).transpose(0, 2, 1, 3)
 
 
+class _Informed(eqx.Module):
+    """What the tables of some pairs say, the weight inside, and the influence of a few samples."""
+
+    bits: Float[Array, "*pairs"]
+    inside: Float[Array, "*outputs"]
+    influence: Float[Array, "*batch some"]
+
+
 def _informed(
     setting: Setting,
     key: PRNGKeyArray,
     soft: Soft,
     block: Callable[[Array, Array], tuple[Array, Array]],
     turn: Int[Array, ""],
-) -> tuple[Array, Array]:
-    """The information of each pair and the weight inside, from blocks of samples in two halves.
+    with_error: bool,
+) -> _Informed:
+    """The information of each pair from blocks of samples in two halves.
 
-    `turn` is the number of the turn of the loop around this, not negative.
+    `turn` is the number of the turn of the loop around this, not negative. `block(x, valid)` gives
+    the tables and the weight inside of some samples, linear in `valid`.
     """
     unit = random_points(key, setting.channel.n_in)
     half = soft.samples // 2
@@ -253,7 +271,18 @@ def _informed(
 
     (one, inside_one), (other, inside_other) = total(0), total(blocks)
     bits = 2 * _bits(one + other) - (_bits(one) + _bits(other)) / 2
-    return bits, inside_one + inside_other
+    influence = jnp.zeros(0)
+    if with_error:
+        slope = jax.grad(lambda table: jnp.sum(_bits(table)))(one + other)
+
+        def influence_of(number: Array) -> Array:
+            """How much the sum over pairs would change with the weight of each sample."""
+            x = setting.inputs(unit(number))
+            _, pull = jax.vjp(lambda weight: block(x, weight)[0], jnp.ones(BLOCK))
+            return soft.samples * pull(slope)[0]
+
+        influence = jax.lax.map(influence_of, here + jnp.arange(ERROR_BLOCKS)).ravel()
+    return _Informed(bits, inside_one + inside_other, influence)
 
 
 def _bits(table: Float[Array, "*pairs rows columns"]) -> Float[Array, "*pairs"]:
@@ -262,13 +291,17 @@ def _bits(table: Float[Array, "*pairs rows columns"]) -> Float[Array, "*pairs"]:
     return mutual_information(jnp.where(empty, 1, table))
 
 
-def _result(soft: Soft, matrix: Array, inside: Array) -> PairsResult:
-    unknown = jnp.array(jnp.nan)
+def _standard_error(soft: Soft, influence: Float[Array, " some"]) -> Float[Array, ""]:
+    """That of a sum over pairs, from the influence of some samples on it; NaN from none."""
+    return jnp.std(influence) / soft.samples**0.5
+
+
+def _result(soft: Soft, matrix: Array, found: _Informed) -> PairsResult:
     return PairsResult(
         matrix,
-        unknown,
-        unknown,
+        _standard_error(soft, jnp.sum(found.influence, axis=0)),
+        jnp.array(jnp.nan),  # what softness takes off is not known
         jnp.asarray(soft.samples),
-        1 - jnp.min(inside) / soft.samples,
+        1 - jnp.min(found.inside) / soft.samples,
         jnp.array(True),
     )

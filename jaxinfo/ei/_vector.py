@@ -10,6 +10,7 @@ from ..network import Channel, Topology
 from ._arguments import (
     ActivationLike,
     OutBins,
+    OutOfRange,
     OutRange,
     Range,
     channel_of,
@@ -34,6 +35,7 @@ def ei(
     in_bins: int = 64,
     out_range: OutRange = None,
     out_bins: OutBins = 64,
+    out_of_range: OutOfRange = "drop",
     activation: ActivationLike = None,
     method: AbstractMethod | None = None,
     estimator: AbstractEstimator | None = None,
@@ -65,7 +67,9 @@ def ei(
     _plug_in_only(estimator)
     method = method_from(method, samples, batch_size, threshold)
     channel = channel_of(layer, topology, in_layer, activation)
-    setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
+    setting = noise_setting(
+        channel, method, key, in_range, in_bins, out_range, out_bins, out_of_range
+    )
     return _measured(setting, key, method, (whole(channel),))[0]
 
 
@@ -83,6 +87,7 @@ def eis_between_groups(
     in_bins: int = 64,
     out_range: OutRange = None,
     out_bins: OutBins = 64,
+    out_of_range: OutOfRange = "drop",
     activation: ActivationLike = None,
     method: AbstractMethod | None = None,
     estimator: AbstractEstimator | None = None,
@@ -108,7 +113,9 @@ def eis_between_groups(
     method = method_from(method, samples, batch_size, threshold)
     channel = channel_of(layer, topology, in_layer, activation)
     checked_groups = tuple(_valid_group(group, channel) for group in groups)
-    setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
+    setting = noise_setting(
+        channel, method, key, in_range, in_bins, out_range, out_bins, out_of_range
+    )
     return _measured(setting, key, method, checked_groups)
 
 
@@ -125,6 +132,7 @@ def vector_and_pairwise_ei(
     in_bins: int = 64,
     out_range: OutRange = None,
     out_bins: OutBins = 64,
+    out_of_range: OutOfRange = "drop",
     activation: ActivationLike = None,
     method: AbstractMethod | None = None,
     estimator: AbstractEstimator | None = None,
@@ -144,7 +152,9 @@ def vector_and_pairwise_ei(
     """
     method = method_from(method, samples, batch_size, threshold)
     channel = channel_of(layer, topology, in_layer, activation)
-    setting = noise_setting(channel, method, key, in_range, in_bins, out_range, out_bins)
+    setting = noise_setting(
+        channel, method, key, in_range, in_bins, out_range, out_bins, out_of_range
+    )
     vector = _measured(setting, key, method, (whole(channel),))[0]
     return vector, total(measured_parts(setting, key, method, estimator))
 

@@ -88,7 +88,7 @@ class Binning(eqx.Module):
         self,
         x: Float[Array, "*batch"],
         *,
-        bandwidth: float | Float[Array, ""] = 1.0,
+        bandwidth: Real[ArrayLike, ""] = 1.0,
         kernel: Literal["linear", "gaussian"] = "linear",
     ) -> Float[Array, "*batch bins"]:
         r"""How much of each value belongs to each bin: differentiable, along a last axis.

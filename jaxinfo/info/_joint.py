@@ -1,10 +1,13 @@
 """Joint histogram of whole vectors of bin numbers."""
 
+import math
+
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from .._core import bits_for, group_rows, pack_fields, xlog2x
+from ._influence import error_of_mean
 
 
 class JointHistogram(eqx.Module):
@@ -81,22 +84,53 @@ class JointHistogram(eqx.Module):
 
         The other rows hold 0.
         """
-        x, y = group_rows(self.x, self.inside), group_rows(self.y, self.inside)
-        # Equal vectors share the number of their first row, so a pair of numbers stands for a pair.
-        both = jnp.stack([x, y], axis=1).astype(jnp.uint32)
-        return _tally(x), _tally(y), _tally(group_rows(both, self.inside))
+        x, y, both = (_tally(first) for first in self._first_rows())
+        return x, y, both
 
     def entropies(self) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
         """Plug-in $H(X)$, $H(Y)$ and $H(X, Y)$ in bits; 0 for an empty histogram."""
-        total = jnp.maximum(jnp.sum(self.inside), 1).astype(float)
-        x, y, both = (-jnp.sum(xlog2x(counts / total)) for counts in self.counts())
+        x, y, both = (_entropy(tally) for tally in self.counts())
         return x, y, both
 
     def mutual_information(self) -> Float[Array, ""]:
         """Plug-in $I(X; Y) = H(X) + H(Y) - H(X, Y)$ in bits; 0 for an empty histogram."""
-        x, y, both = self.entropies()
-        return jnp.maximum(x + y - both, 0)
+        return self.estimate()[0]
+
+    def estimate(self) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+        r"""The plug-in mutual information, its standard error and its bias, in bits.
+
+        With $d = \log_2 \frac{n_{xy} N}{n_x n_y}$ of each sample inside, the standard error is
+        $\sqrt{\mathrm{Var}(d) / N}$, corrected as in `standard_error`; the bias is of first order,
+        $(K_{xy} - K_x - K_y + 1) / (2 N \ln 2)$ for $K$ distinct vectors. Both are NaN where more
+        than a tenth of the samples are alone in their pair: then neither can be told.
+        """
+        firsts = self._first_rows()
+        tallies = [_tally(first) for first in firsts]
+        x, y, both = (_entropy(tally) for tally in tallies)
+        bits = jnp.maximum(x + y - both, 0)
+        total = jnp.maximum(jnp.sum(self.inside), 1).astype(float)
+        x, y, both = (
+            jnp.log2(tally.at[first].get(mode="fill", fill_value=1).astype(float))
+            for tally, first in zip(tallies, firsts, strict=True)
+        )
+        deviation = jnp.where(self.inside, both + jnp.log2(total) - x - y - bits, 0)
+        x, y, both = (jnp.sum(tally > 0) for tally in tallies)
+        bias = (both - x - y + 1) / (2 * math.log(2) * total)
+        error = error_of_mean(jnp.sum(deviation**2) / total, bias, total)
+        known = (both > 0) & (jnp.sum(tallies[2] == 1) <= total / 10)
+        return bits, jnp.where(known, error, jnp.nan), jnp.where(known, bias, jnp.nan)
+
+    def _first_rows(self) -> tuple[Array, Array, Array]:
+        """For each row, where its `x`, its `y` and its `(x, y)` stand first."""
+        x, y = group_rows(self.x, self.inside), group_rows(self.y, self.inside)
+        # Equal vectors share the number of their first row, so a pair of numbers stands for a pair.
+        both = jnp.stack([x, y], axis=1).astype(jnp.uint32)
+        return x, y, group_rows(both, self.inside)
 
 
 def _tally(first: Int[Array, " rows"]) -> Int[Array, " rows"]:
     return jnp.zeros(first.shape[0], jnp.int32).at[first].add(1, mode="drop")
+
+
+def _entropy(tally: Int[Array, " rows"]) -> Float[Array, ""]:
+    return -jnp.sum(xlog2x(tally / jnp.maximum(jnp.sum(tally), 1).astype(float)))

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
 from .._core import one_of
 from ..ei import ei, ei_parts, sensitivity
+from ..ei._arguments import layers_of
 from ..ei._method import AbstractMethod
 from ..network import Topology, topology_of
 
@@ -21,7 +22,7 @@ def ei_penalty(
     layers: Sequence[Any] | None = None,
     quantity: Literal["ei", "ei_parts", "sensitivity"] = "ei_parts",
     method: AbstractMethod,
-    weight: float | Float[Array, ""],
+    weight: Real[ArrayLike, ""],
     key: PRNGKeyArray | None = None,
     **options: Any,
 ) -> Float[Array, ""]:
@@ -64,6 +65,6 @@ def ei_penalty(
         topology = topology_of(model_or_topology, x)
     bits = [
         measure(layer, topology, key=key, method=method, **options)
-        for layer in (topology.names if layers is None else layers)
+        for layer in layers_of(topology, layers)
     ]
     return weight * jnp.sum(jnp.stack(bits))

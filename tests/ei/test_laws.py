@@ -12,7 +12,9 @@ from hypothesis import given, settings, strategies as st
 
 import jaxinfo
 from jaxinfo.ei import (
+    Exact,
     Sampling,
+    Soft,
     ei,
     ei_parts,
     ei_parts_matrix,
@@ -221,6 +223,23 @@ def test_what_is_outside_is_counted_and_reported():
     assert abs(value - 2) < 0.01  # of the eight input bins, four reach the range
 
 
+@pytest.mark.parametrize("method", [Sampling(samples=40_000), Exact(), Soft(20_000, 1e-3)])
+def test_what_is_outside_can_go_into_the_edge_bin(method):
+    """Half of the inputs reach past the range: all of these are in the last bin, 9/16 with bin 7."""
+    double = Channel.from_weight(jnp.eye(1) * 2, in_range=(0, 1), out_range=(0, 1))
+    bits = ei_parts(
+        double, None, key=KEY, in_bins=8, out_bins=8, out_of_range="clip", method=method
+    )
+    entropy = 7 / 16 * 4 + 9 / 16 * np.log2(16 / 9)
+    # Of samples: four standard errors, from the scatter of -log2 p, 1.6 bits.
+    tolerance = 1e-5 if method == Exact() else 4 * 1.6 / np.sqrt(method.samples)
+    assert jnp.abs(bits - (entropy - 4 / 8)) < tolerance
+    alone = sensitivity(
+        double, None, key=KEY, in_bins=8, out_bins=8, out_of_range="clip", method=method
+    )
+    assert jnp.abs(alone - (entropy - 4 / 8)) < tolerance
+
+
 def test_dynamic_range_is_that_of_all_samples():
     channel = Channel.from_weight(jnp.array([[3.0, -0.5]]), jnp.array([1.0, 0.0]), in_range=(0, 1))
     matrix = ei_parts_matrix(
@@ -281,6 +300,7 @@ BAD = [
     ({"in_bins": 1}, "at least 2"),
     ({"out_bins": 0}, "at least 2"),
     ({"out_bins": "many"}, "'dynamic'"),
+    ({"out_of_range": "wrap"}, "'drop', 'clip'"),
     ({"samples": 0}, "`samples` must be positive"),
     ({"samples": -5}, "`samples` must be positive"),
     ({"samples": 2**31}, "31 bits"),

@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 import jaxinfo
 from jaxinfo.ei import (
+    Exact,
     Sampling,
     Soft,
     ei,
@@ -18,11 +19,14 @@ from jaxinfo.ei import (
     eis_between_groups,
     sensitivity,
 )
+from jaxinfo.ei._intervention import Setting
+from jaxinfo.ei._soft import _soft_parts
 from jaxinfo.info import Binning, Jackknife
 
 KERNELS = ["linear", "gaussian"]
 kernels = pytest.mark.parametrize("kernel", KERNELS)
 KEY = jr.key(7)
+QUANTITIES = [ei, ei_parts, sensitivity]
 
 
 def channel(weight, activation="sigmoid", **options):
@@ -83,22 +87,43 @@ def test_a_bandwidth_must_be_positive():
         Binning(4, 0.0, 1.0).soft(jnp.ones(1), bandwidth=0.0)
 
 
-@pytest.mark.parametrize(("kernel", "narrow"), [("linear", 0.2), ("gaussian", 0.06)])
-def test_the_error_falls_with_the_square_of_the_bandwidth(kernel, narrow):
+@kernels
+def test_the_error_falls_with_the_square_of_the_bandwidth(kernel):
     """For a smooth density: halving the bandwidth quarters the distance from the hard value."""
     weight = jr.normal(jr.key(0), (3, 2))
-    at = [float(bits(weight, Soft(100_000, h, kernel))) for h in (4 * narrow, 2 * narrow, 1e-3)]
+    narrow = {"linear": 0.2, "gaussian": 0.06}[kernel]
+    at = [float(bits(weight, Soft(100_000, h * narrow, kernel))) for h in (4, 2, 1e-3)]
     assert 3 < (at[2] - at[0]) / (at[2] - at[1]) < 5
-
-
-def test_the_limit_is_the_hard_value():
-    weight = jr.normal(jr.key(0), (3, 2))
-    # The same draws, so that only the bins and the correction of the bias differ.
+    # And the limit is the hard value: of the same draws, and the exact one.
     hard = bits(weight, Sampling(100_000), estimator=Jackknife())
-    assert jnp.isclose(bits(weight, Soft(100_000, 1e-4)), hard, atol=2e-3)
+    assert jnp.isclose(at[2], hard, atol=2e-3)
+    assert jnp.isclose(at[2], bits(weight, Exact(), key=None), atol=0.03)
+
+
+def test_the_limit_of_a_convolution_and_of_vectors():
+    conv = eqx.nn.Conv2d(1, 2, 2, key=KEY)
+    model = eqx.nn.Sequential([conv, eqx.nn.Lambda(jax.nn.tanh)])
+    topology = jaxinfo.topology_of(model, jnp.zeros((1, 4, 4)))
+    options = {"key": KEY, "in_range": (-1, 1), "in_bins": 3, "out_bins": 3}
+    options["out_range"] = "dynamic"
+    name = topology.names[0]
+    matrix = ei_parts_matrix(name, topology, method=Soft(20_000, 1e-3), **options)
+    assert matrix.shape == (4, 2)  # a receptive field, and the channels of one position
+    hard = ei_parts_matrix(
+        name, topology, method=Sampling(20_000), estimator=Jackknife(), **options
+    )
+    assert jnp.allclose(matrix, hard, atol=1e-3)
+    groups = [((0, 1), (0, 1)), ((3,), (1,))]
+    soft, hard = (
+        eis_between_groups(name, topology, groups, method=method, **options)
+        for method in (Soft(20_000, 1e-3), Sampling(20_000))
+    )
+    # Plug-in values of few states, whose bias of (9 - 1)**2 / (2 N ln 2) soft bins take off.
+    assert jnp.allclose(soft, hard, atol=5e-3)
 
 
 def test_copies_approach_their_bits_more_slowly():
+    """Where the density jumps at an edge: in proportion to the bandwidth, up to its logarithm."""
     wire = jaxinfo.Channel.from_weight(jnp.eye(1), in_range=(0, 1), out_range=(0, 1))
     lost = [
         2 - ei_parts(wire, None, key=KEY, in_bins=4, out_bins=4, method=Soft(100_000, h))
@@ -108,37 +133,51 @@ def test_copies_approach_their_bits_more_slowly():
     assert abs(lost[2]) < 0.01
 
 
-@pytest.mark.parametrize("measure", [ei, ei_parts, sensitivity], ids=lambda f: f.__name__)
 @kernels
-def test_gradients_are_central_differences(measure, kernel, x64):
+def test_gradients_are_central_differences(kernel, x64):
+    """Forward mode for each quantity, and reverse mode as its transpose."""
     weight = jr.normal(jr.key(1), (2, 2))
-    direction = jr.normal(jr.key(2), (2, 2))
-
-    def value(weight):
-        wire = channel(weight, "tanh")
-        method = Soft(1000, 0.7, kernel)
-        return measure(wire, None, key=KEY, in_bins=3, out_bins=3, method=method)
-
+    direction, weights_of_sum = jr.normal(jr.key(2), (2, 2)), jr.normal(jr.key(3), (3,))
     # Small enough to cross few kinks of the linear kernel, whose derivative jumps there.
-    step = 1e-5 if kernel == "gaussian" else 1e-9
-    tolerance = 1e-6 if kernel == "gaussian" else 1e-4
-    numeric = (value(weight + step * direction) - value(weight - step * direction)) / (2 * step)
-    assert jnp.isclose(jnp.sum(jax.grad(value)(weight) * direction), numeric, rtol=tolerance)
-    assert jnp.isclose(jax.jvp(value, (weight,), (direction,))[1], numeric, rtol=tolerance)
+    step, tolerance = {"gaussian": (1e-5, 1e-6), "linear": (1e-9, 1e-4)}[kernel]
+
+    def values(weight):
+        wire = channel(weight, "tanh")
+        options = {"key": KEY, "in_bins": 3, "out_bins": 3, "method": Soft(1000, 0.7, kernel)}
+        return jnp.stack([measure(wire, None, **options) for measure in QUANTITIES])
+
+    @jax.jit
+    def slopes(weight):
+        _, along = jax.jvp(values, (weight,), (direction,))
+        return along, jax.grad(lambda w: values(w) @ weights_of_sum)(weight)
+
+    along, gradient = slopes(weight)
+    ahead, behind = jax.jit(jax.vmap(values))(
+        jnp.stack([weight + step * direction, weight - step * direction])
+    )
+    assert jnp.allclose(along, (ahead - behind) / (2 * step), rtol=tolerance)
+    assert jnp.isclose(jnp.sum(gradient * direction), along @ weights_of_sum, rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "weight", [jnp.zeros((3, 2)), jnp.ones((3, 2)), jnp.full((3, 2), 1e4)], ids=["0", "1", "1e4"]
-)
-@pytest.mark.parametrize("activation", ["sigmoid", "relu", "gelu"])
-def test_gradients_are_finite_at_the_edge_points(weight, activation):
-    def value(weight):
+def test_gradients_are_finite_at_the_edge_points():
+    """Silent, equal and saturated weights; and float16 and bfloat16 models."""
+    edges = jnp.stack([jnp.zeros((3, 2)), jnp.ones((3, 2)), jnp.full((3, 2), 1e4)])
+
+    def value(weight, activation):
         wire = channel(weight, activation)
-        return jnp.sum(
-            ei_parts_matrix(wire, None, key=KEY, in_bins=4, out_bins=4, method=Soft(1000))
-        )
+        return ei_parts(wire, None, key=KEY, in_bins=4, out_bins=4, method=Soft(1000))
 
-    assert jnp.all(jnp.isfinite(jax.jit(jax.grad(value))(weight)))
+    @jax.jit
+    def gradients(edges):
+        return [
+            jax.vmap(jax.grad(lambda w, a=activation: value(w, a)))(edges)
+            for activation in ("sigmoid", "relu", "gelu")
+        ]
+
+    assert jnp.all(jnp.isfinite(jnp.stack(gradients(edges))))
+    for dtype in (jnp.bfloat16, jnp.float16):
+        gradient = jax.jit(jax.grad(lambda w: value(w, "sigmoid")))(edges[1].astype(dtype))
+        assert gradient.dtype == dtype and jnp.all(jnp.isfinite(gradient))
 
 
 def test_vmap_over_models_is_a_loop(getkey):
@@ -148,16 +187,16 @@ def test_vmap_over_models_is_a_loop(getkey):
 
 
 def test_tiles_and_one_table_agree(monkeypatch):
-    weight = jr.normal(jr.key(0), (3, 5))
+    setting = Setting(channel(jr.normal(jr.key(0), (3, 5))), Binning(4, -1, 1), Binning(4, 0, 1))
 
-    def matrix():
-        jax.clear_caches()
-        options = {"in_bins": 4, "out_bins": 4, "out_range": "dynamic"}
-        return ei_parts_matrix(channel(weight), None, key=KEY, method=Soft(1000), **options)
+    def matrix_and_error():
+        found = jax.jit(lambda key: _soft_parts.__wrapped__(setting, key, Soft(1000), True))(KEY)
+        return found.matrix, found.standard_error
 
-    whole = matrix()
+    whole = matrix_and_error()
     monkeypatch.setattr("jaxinfo.ei._tiles._TILE_CELLS", 2 * 16)
-    assert jnp.allclose(matrix(), whole, atol=1e-6)
+    for one, other in zip(matrix_and_error(), whole, strict=True):
+        assert jnp.allclose(one, other, atol=1e-6)
 
 
 def test_pairs_that_share_nothing_scatter_about_zero(getkey):
@@ -174,18 +213,38 @@ def test_pairs_that_share_nothing_scatter_about_zero(getkey):
     assert abs(jnp.mean(values)) < 4 * jnp.std(values) / 20**0.5 + 2e-3
 
 
+@pytest.mark.parametrize("quantity", ["parts", "sensitivity", "vector"])
+def test_the_standard_error_is_the_scatter_of_repetitions(quantity):
+    weight = jnp.array([[1.0, -0.5], [2.0, 0.3], [-1.0, 3.0]])
+    setting = Setting(channel(weight), Binning(4, -1.0, 1.0), Binning(4, 0.0, 1.0))
+
+    def once(key):
+        if quantity == "vector":
+            found = Soft(2000, 0.7).vector(setting, key, (((0, 1), (0, 1)),))
+            return found.values[0], found.standard_error[0]
+        found = getattr(Soft(2000, 0.7), quantity)(setting, key, None, with_error=True)
+        return jnp.sum(found.matrix), found.standard_error
+
+    values, errors = jax.jit(lambda keys: jax.lax.map(once, keys))(jr.split(KEY, 60))
+    # A scatter of 60 repetitions is known to 9%.
+    assert 0.75 < jnp.mean(errors) / jnp.std(values, ddof=1) < 1.35
+
+
 def test_any_channel_and_the_bandwidth_have_gradients():
     model = eqx.nn.Sequential(
         [eqx.nn.Linear(3, 4, key=KEY), eqx.nn.Lambda(jnp.sin), eqx.nn.LayerNorm(4)]
     )
 
-    def value(model, bandwidth):
+    @eqx.filter_jit
+    @eqx.filter_grad
+    def gradient(model_and_bandwidth):
+        model, bandwidth = model_and_bandwidth
         wire = jaxinfo.Channel(model, 3, in_range=(-1, 1), out_range=(-2, 2))
         return ei_parts(wire, None, key=KEY, in_bins=4, out_bins=4, method=Soft(1000, bandwidth))
 
-    grads = eqx.filter_grad(value)(model, jnp.array(1.0))
-    assert jnp.any(grads.layers[0].weight != 0)
-    assert jax.grad(value, argnums=1)(model, jnp.array(1.0)) < 0  # blurring loses information
+    of_model, of_bandwidth = gradient((model, jnp.array(1.0)))
+    assert jnp.any(of_model.layers[0].weight != 0)
+    assert of_bandwidth < 0  # blurring loses information
 
 
 def test_groups_of_one_are_pairs_and_wholes_are_vectors():
@@ -198,14 +257,17 @@ def test_groups_of_one_are_pairs_and_wholes_are_vectors():
 
 
 def test_errors_say_what_to_do():
-    with pytest.raises(ValueError, match="must be even"):
-        Soft(1001)
+    for samples in (1001, 0, -2):
+        with pytest.raises(ValueError, match="must be even"):
+            Soft(samples)
     with pytest.raises(ValueError, match="takes no estimator"):
         bits(jnp.ones((2, 2)), Soft(100), estimator=Jackknife())
     with pytest.raises(ValueError, match="Soft bins need `key=`"):
         bits(jnp.ones((2, 2)), Soft(100), key=None)
     with pytest.raises(ValueError, match="table of all states"):
         ei(channel(jnp.ones((9, 9))), None, key=KEY, method=Soft(100))
+    with pytest.raises(ValueError, match="`bandwidth` must be positive"):
+        bits(jnp.ones((2, 2)), Soft(100, -1.0))
 
 
 def test_the_backward_pass_keeps_no_samples():
