@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeVar
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray, Shaped
 
 from ._loading import as_inexact, fill, fill_from_source
@@ -53,10 +54,9 @@ class AbstractLinearMap(eqx.Module):
 
     def __init__(self, in_features: int, out_features: int, use_bias: bool, *, key: PRNGKeyArray):
         for name, size in (("in_features", in_features), ("out_features", out_features)):
-            if size < 1:
-                raise ValueError(f"`{name}` must be at least 1; got {size}.")
-        self.in_features = in_features
-        self.out_features = out_features
+            if not isinstance(size, int | np.integer) or size < 1:
+                raise ValueError(f"`{name}` must be an integer of at least 1; got {size!r}.")
+        self.in_features, self.out_features = int(in_features), int(out_features)
         self.bias = uniform(key, (out_features,), in_features) if use_bias else None
 
     @abc.abstractmethod
@@ -142,19 +142,24 @@ class AbstractLinearMap(eqx.Module):
         bias: Inexact[ArrayLike, " out_features"] | None = None,
         **options: Any,
     ) -> Map:
-        """The member of the family nearest to `W`: `W` itself, if it keeps the promise.
+        """The member of the family nearest to `W`: `W` itself, if it is a member.
 
-        Nearest in the sense of the Frobenius norm, unless the class says otherwise.
+        Nearest in the sense of the Frobenius norm, unless the class says otherwise. Every class gives
+        back a member as it is, up to rounding.
 
         **Raises:** `NotImplementedError` for a family in which the nearest member is not known.
         """
-        W = jnp.asarray(W)
+        W = as_inexact(W)
+        if W.ndim != 2 or jnp.iscomplexobj(W):
+            raise ValueError(
+                "`W` must be a real matrix of shape (in_features, out_features); got shape "
+                f"{W.shape} of {W.dtype}."
+            )
         rows, columns = W.shape
         template = cls._template(rows, columns, bias is not None, options)
-        params = {
-            k: v.astype(W.dtype)
-            for k, v in template._nearest(at_least_single(as_inexact(W))).items()
-        }
+        if bias is not None and not template.use_bias:
+            raise ValueError(f"`{cls.__name__}` has no bias: pass none to `from_matrix`.")
+        params = {k: v.astype(W.dtype) for k, v in template._nearest(at_least_single(W)).items()}
         return fill(template, params if bias is None else {**params, "bias": bias})
 
     @classmethod
@@ -205,3 +210,19 @@ class AbstractSquareMap(AbstractLinearMap):
                 f"out_features={out_features}."
             )
         super().__init__(in_features, out_features, use_bias, key=key)
+
+
+class AbstractWeightMap(AbstractLinearMap):
+    r"""The base of maps whose one parameter, beside the bias, is a `weight` of the matrix's shape.
+
+    It starts uniform in $\pm 1/\sqrt{\text{in\_features}}$.
+    """
+
+    weight: Inexact[Array, "in_features out_features"]
+
+    def __init__(
+        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
+    ):
+        bias_key, key = jr.split(key)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        self.weight = uniform(key, (in_features, out_features), in_features)

@@ -4,11 +4,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Inexact, PRNGKeyArray
 
 from ._base import AbstractSquareMap
-from ._numerics import at_least_single, largest, outside
+from ._numerics import at_least_single, logarithm, onto_simplex, outside, unsqueezed
 from ._options import Number, ordered_bounds
+from ._symmetric import spectrum_outside, symmetric_part
 
 
 class GershgorinLinear(AbstractSquareMap):
@@ -33,6 +34,11 @@ class GershgorinLinear(AbstractSquareMap):
     - `real`: make all eigenvalues real.
     - `symmetric`: which of the two similar matrices, if `real`. By default the symmetric one; from
         `from_parameters`, by default the row softmax, which is the documented formula.
+
+    `from_matrix` clips the diagonal. Off it, without `real` each row is projected, which gives the nearest
+    member. With `real`, it gives back a member; for another matrix, of which the nearest member is not
+    known, it takes the non-negative symmetric part scaled to the right spectrum, or with
+    `symmetric=False` the mean of the projected rows, as a Markov chain, and the same chain run backwards.
 
     **Source:** Lechner, Hasani, Rus and Grosu (2020), *Gershgorin loss stabilizes the recurrent neural
     network compartment of an end-to-end robot learning scheme*; arXiv:2011.13492; neuromancer.slim.
@@ -84,13 +90,58 @@ class GershgorinLinear(AbstractSquareMap):
     def violation(self) -> Float[Array, ""]:
         W = at_least_single(self.effective_W())
         if self.real and self.symmetric:
-            values = outside(jnp.linalg.eigvalsh(W), self.sigma_min, self.sigma_max)
-            return jnp.maximum(values, largest(W - W.T))
+            return spectrum_outside(W, self.sigma_min, self.sigma_max)
         # The theorem's own hypothesis, which bounds the eigenvalues on every platform.
         diagonal = jnp.diagonal(W)
         reach = jnp.abs(diagonal - (self.sigma_min + self.sigma_max) / 2)
         reach = reach + jnp.sum(jnp.abs(W - jnp.diag(diagonal)), axis=1)
         return outside(reach, 0.0, (self.sigma_max - self.sigma_min) / 2)
+
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        centre = (self.sigma_min + self.sigma_max) / 2
+        radius = (self.sigma_max - self.sigma_min) / 2
+        diag = -unsqueezed(jnp.diagonal(W), centre - radius / 2, centre + radius / 2)
+        off = ~jnp.eye(W.shape[0], dtype=bool)
+        shares = W / (radius / 2) if radius > 0 else jnp.ones_like(W)
+        if not self.real:
+            scores = logarithm(_rows_onto_simplex(shares, off))
+        elif self.symmetric:
+            # Members are e^A scaled on both sides by one vector, their own for the eigenvalue 1.
+            # (Entries of rounding size keep that vector positive.)
+            least = jnp.finfo(W.dtype).eps
+            shares = jnp.where(off, jnp.maximum(symmetric_part(shares), least), 0)
+            logs = logarithm(_perron_vector(shares))
+            scores = (logarithm(shares) + logs[:, None] + logs[None, :]) / 2
+        else:
+            # Members are e^A scaled by rows: chains in which as much flows one way as the other.
+            chain = _rows_onto_simplex(shares, off)
+            flow = _stationary(chain)[:, None] * chain
+            scores = logarithm(symmetric_part(flow)) / 2
+        return {"w": jnp.where(off, scores, 0), "diag": diag}
+
+
+def _rows_onto_simplex(W: Float[Array, "n n"], off: Bool[Array, "n n"]) -> Float[Array, "n n"]:
+    """Each row's projection onto the non-negative rows of sum 1 that are 0 on the diagonal."""
+    # What lies far enough below the other entries is projected to 0.
+    floor = jnp.min(W, axis=1, keepdims=True) - 1
+    return onto_simplex(jnp.where(off, W, floor))
+
+
+def _perron_vector(S: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """The positive eigenvector of a positive symmetric matrix, as a high power of it applied to ones."""
+    values, vectors = jnp.linalg.eigh(S)
+    share = jax.nn.relu(values) / jnp.maximum(values[-1], jnp.finfo(S.dtype).tiny)
+    power = share ** (1 / jnp.finfo(S.dtype).eps)
+    return jax.nn.relu(vectors @ (power * jnp.sum(vectors, axis=0)))
+
+
+def _stationary(P: Float[Array, "n n"]) -> Float[Array, " n"]:
+    """The stationary distribution of a Markov chain; of some mixture, if there are several."""
+    n = P.shape[0]
+    escape = 4 * jnp.finfo(P.dtype).eps
+    P = (1 - escape) * P + escape / n
+    ones = jnp.ones(n, P.dtype)
+    return jax.nn.relu(jnp.linalg.solve(jnp.eye(n, dtype=P.dtype) - P.T + 1, ones))
 
 
 def _off_diagonal_softmax(scores: Float[Array, "n n"], *, symmetric: bool) -> Float[Array, "n n"]:

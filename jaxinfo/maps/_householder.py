@@ -46,6 +46,8 @@ def householder_product(
     Array([3., 2., 1.], dtype=float32)
     """
     x, u = as_inexact(x), as_inexact(u)
+    if x.ndim == 0:
+        raise ValueError("`x` must be a vector or a batch of them; got a scalar.")
     n = x.shape[-1]
     if u.ndim not in (1, 2) or u.shape[-1] != n:
         raise ValueError(
@@ -86,7 +88,7 @@ def reflect(
     z = jax.lax.linalg.triangular_solve(
         inverse_T.astype(rows.dtype), rows, left_side=False, transpose_a=backwards, lower=False
     )
-    return (x - z.reshape(*x.shape[:-1], -1) @ v).astype(dtype)
+    return (x - z.reshape(*x.shape[:-1], v.shape[0]) @ v).astype(dtype)
 
 
 def vectors_of(Q: Float[Array, "n n"], m: int) -> Float[Array, "n n"]:

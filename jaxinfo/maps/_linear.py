@@ -9,13 +9,8 @@ from ._base import AbstractLinearMap
 from ._numerics import uniform
 
 
-class Linear(AbstractLinearMap):
-    """A free matrix: what `equinox.nn.Linear` is, with the methods of a map.
-
-    The weight is stored transposed, `(out_features, in_features)`, as Equinox and PyTorch do.
-
-    **Source:** neuromancer.slim.
-    """
+class AbstractTransposedMap(AbstractLinearMap):
+    """The base of maps of a free matrix that is stored transposed, as Equinox and PyTorch do."""
 
     weight: Float[Array, "out_features in_features"]
 
@@ -29,10 +24,6 @@ class Linear(AbstractLinearMap):
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return self.weight.T
 
-    @property
-    def equation(self) -> str:
-        return "W = weight^T"
-
     def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
         return without_duplicates(params)
 
@@ -40,7 +31,20 @@ class Linear(AbstractLinearMap):
         return {"weight": W.T}
 
 
-class IdentityInitLinear(AbstractLinearMap):
+class Linear(AbstractTransposedMap):
+    """A free matrix: what `equinox.nn.Linear` is, with the methods of a map.
+
+    The weight is stored transposed, `(out_features, in_features)`, as Equinox and PyTorch do.
+
+    **Source:** neuromancer.slim.
+    """
+
+    @property
+    def equation(self) -> str:
+        return "W = weight^T"
+
+
+class IdentityInitLinear(AbstractTransposedMap):
     """A free matrix that starts as the identity, with bias 0.
 
     Of a rectangular shape, the identity keeps the first coordinates and fills up with zeros. The
@@ -49,8 +53,6 @@ class IdentityInitLinear(AbstractLinearMap):
     **Source:** neuromancer.slim.
     """
 
-    weight: Float[Array, "out_features in_features"]
-
     def __init__(
         self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
     ):
@@ -58,18 +60,9 @@ class IdentityInitLinear(AbstractLinearMap):
         self.weight = jnp.eye(out_features, in_features)
         self.bias = jnp.zeros(out_features) if use_bias else None
 
-    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
-        return self.weight.T
-
     @property
     def equation(self) -> str:
         return "W = weight^T, at first I"
-
-    def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
-        return without_duplicates(params)
-
-    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
-        return {"weight": W.T}
 
 
 class IdentityLinear(AbstractLinearMap):

@@ -31,7 +31,7 @@ def fill(template: T, params: Mapping[str, Any]) -> T:
             raise KeyError(
                 f"`{type(template).__name__}` needs a parameter {name!r}; there are: {listed}."
             )
-        arrays.append(_fitted(name, as_inexact(params[name]), place.shape))
+        arrays.append(_fitted(name, as_inexact(params[name]), place))
     return jax.tree_util.tree_unflatten(structure, arrays)
 
 
@@ -73,7 +73,10 @@ def _without_unused_bias(node: Any, params: dict[str, Array]) -> dict[str, Array
     return params
 
 
-def _fitted(name: str, array: Array, shape: tuple[int, ...]) -> Array:
+def _fitted(name: str, array: Array, place: jax.ShapeDtypeStruct) -> Array:
+    shape = place.shape
+    if jnp.iscomplexobj(array) and not jnp.issubdtype(place.dtype, jnp.complexfloating):
+        raise ValueError(f"Parameter {name!r} must be real here; got {array.dtype}.")
     excess = array.ndim - len(shape)
     if excess > 0 and array.shape[:excess] == (1,) * excess:
         array = array.reshape(array.shape[excess:])

@@ -9,30 +9,30 @@ import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from .._core import one_of
-from ._base import AbstractLinearMap, AbstractSquareMap
-from ._linear import without_duplicates
-from ._numerics import at_least_single, frobenius, uniform
+from ._base import AbstractSquareMap
+from ._linear import AbstractTransposedMap
+from ._numerics import at_least_single, frobenius
 from ._options import Number, ordered_bounds
 
 
-class BoundedNormLinear(AbstractLinearMap):
+class BoundedNormLinear(AbstractTransposedMap):
     r"""A free matrix with a penalty that draws its norm into `[sigma_min, sigma_max]`.
 
     $$\text{reg\_error} = \max(\|W\|_p - \sigma_{max}, 0) + \max(\sigma_{min} - \|W\|_p, 0)$$
 
     **Arguments:**
 
-    - `sigma_min`, `sigma_max`: bounds of the norm.
+    - `sigma_min`, `sigma_max`: bounds of the norm; `math.inf` for none above.
     - `p`: the matrix norm of $W$ as `(in_features, out_features)`: 1 (largest column sum), `math.inf`
         (largest row sum), 2 (largest singular value), `"fro"` or `"nuc"` (sum of singular values).
     - `entrywise`: take the $p$-norm of the entries as one vector instead; any $p \ge 1$ then.
 
-    The weight is stored transposed, as in `Linear`. At the matrix 0 the Frobenius norm has gradient 0.
+    The weight is stored transposed, as in `Linear`; `from_matrix` takes any matrix, penalised or not.
+    At the matrix 0 the Frobenius norm has gradient 0.
 
     **Source:** neuromancer.slim, whose program takes the entrywise norm.
     """
 
-    weight: Float[Array, "out_features in_features"]
     sigma_min: float = eqx.field(static=True)
     sigma_max: float = eqx.field(static=True)
     p: Number | str = eqx.field(static=True)
@@ -50,22 +50,18 @@ class BoundedNormLinear(AbstractLinearMap):
         p: Number | str = 2,
         entrywise: bool = False,
     ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.sigma_min, self.sigma_max = ordered_bounds(sigma_min, sigma_max, least=0)
+        super().__init__(in_features, out_features, use_bias, key=key)
+        self.sigma_min, self.sigma_max = ordered_bounds(sigma_min, sigma_max, least=0, finite=False)
         if not entrywise:
             one_of("p", p, (1, 2, math.inf, "fro", "nuc"))
         elif isinstance(p, str) or p < 1:
             raise ValueError(f"An entrywise norm takes a number `p` of at least 1; got {p!r}.")
-        self.p, self.entrywise = p, entrywise
-        self.weight = uniform(key, (out_features, in_features), in_features)
-
-    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
-        return self.weight.T
+        self.p, self.entrywise = p if isinstance(p, str) else float(p), entrywise
 
     @property
     def equation(self) -> str:
-        norm = f"entrywise |W|_{self.p}" if self.entrywise else f"|W|_{self.p}"
+        p = self.p if isinstance(self.p, str) else f"{self.p:g}"
+        norm = f"entrywise |W|_{p}" if self.entrywise else f"|W|_{p}"
         return f"W = A, penalty unless {self.sigma_min:g} <= {norm} <= {self.sigma_max:g}"
 
     def norm(self) -> Float[Array, ""]:
@@ -81,12 +77,6 @@ class BoundedNormLinear(AbstractLinearMap):
 
     def violation(self) -> Float[Array, ""]:
         return self.reg_error()
-
-    def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
-        return without_duplicates(params)
-
-    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
-        return {"weight": W.T}  # every matrix is admitted; some are penalised
 
 
 class PowerBoundLinear(AbstractSquareMap):
@@ -121,13 +111,13 @@ class PowerBoundLinear(AbstractSquareMap):
     ):
         bias_key, key = jr.split(key)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
-        if max_p < 0 or pwr_iters < 1:
+        if not max_p >= 0 or pwr_iters < 1:
             raise ValueError(
                 f"`max_p` must be at least 0 and `pwr_iters` at least 1; got {max_p:g} and {pwr_iters}."
             )
         self.W = jr.uniform(key, (in_features, in_features))
         self.max_p = float(max_p)
-        self.pwr_iters = pwr_iters
+        self.pwr_iters = int(pwr_iters)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return self.W

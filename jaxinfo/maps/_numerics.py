@@ -62,3 +62,24 @@ def orthonormality(columns: Inexact[Array, "n m"]) -> Float[Array, ""]:
     """The largest entry of $|C^H C - I|$."""
     columns = at_least_single(columns)
     return largest(columns.conj().T @ columns - jnp.eye(columns.shape[1], dtype=columns.dtype))
+
+
+def logarithm(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The logarithm, finite at 0: the softmax of it differs from `p` by less than rounding."""
+    return jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
+
+
+def onto_simplex(
+    W: Float[Array, "n m"], total: Float[Array, "#n 1"] | float = 1.0
+) -> Float[Array, "n m"]:
+    """Each row's Euclidean projection onto the non-negative rows that sum to `total`.
+
+    Duchi et al. (2008), *Efficient projections onto the l1-ball*: subtract the threshold that
+    leaves the right sum, found by sorting.
+    """
+    descending = -jnp.sort(-W, axis=1)
+    count = jnp.arange(1, W.shape[1] + 1, dtype=W.dtype)
+    threshold = (jnp.cumsum(descending, axis=1) - total) / count
+    kept = jnp.sum(descending > threshold, axis=1, keepdims=True)
+    at = jnp.take_along_axis(threshold, jnp.maximum(kept - 1, 0), axis=1)
+    return jnp.maximum(W - at, 0)

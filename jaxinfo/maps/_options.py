@@ -1,15 +1,19 @@
 """Checks of the options that several families take."""
 
+import math
+
 Number = float | int
 
 
 def ordered_bounds(
-    sigma_min: Number, sigma_max: Number, *, least: Number | None = None
+    sigma_min: Number, sigma_max: Number, *, least: Number | None = None, finite: bool = True
 ) -> tuple[float, float]:
-    """The two bounds as floats, or an error if they are reversed or too low."""
+    """The two bounds as floats, or an error if they are reversed, too low or not `finite`."""
     low, high = float(sigma_min), float(sigma_max)
     if not low <= high:
         raise ValueError(f"`sigma_min` must not exceed `sigma_max`; got {low:g} and {high:g}.")
+    if finite and not math.isfinite(high - low):
+        raise ValueError(f"The bounds must be finite; got {low:g} and {high:g}.")
     if least is not None and low < least:
         raise ValueError(f"`sigma_min` must be at least {least:g}; got {low:g}.")
     return low, high

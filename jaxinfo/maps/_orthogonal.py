@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
-from ._base import AbstractLinearMap, AbstractSquareMap
+from ._base import AbstractLinearMap, AbstractSquareMap, AbstractWeightMap
 from ._householder import reflect, vectors_of
-from ._numerics import at_least_single, largest, orthonormality, uniform
+from ._numerics import at_least_single, largest, orthonormality
 from ._options import Number, even
+from ._rotations import nearest_rotation, planes_of_normal, polar, skew_of_rotation
 from ._symmetric import skew
 
 
@@ -56,24 +57,19 @@ class OrthogonalLinear(AbstractSquareMap):
         return {"U": vectors_of(polar(W), self.in_features)}
 
 
-class CayleyLinear(AbstractSquareMap):
+class CayleyLinear(AbstractWeightMap, AbstractSquareMap):
     r"""$W = (I - S)(I + S)^{-1}$ with $S$ skew-symmetric: a rotation, $\det W = 1$.
 
     Every rotation without the eigenvalue $-1$ is reached, by exactly one $S$ (the upper triangle of
     `weight`). Costs one $n \times n$ solve. Reflections: use `OrthogonalLinear`.
 
+    `from_matrix` gives the nearest rotation, by way of the real Schur form (on a CPU). Where that turns
+    a plane by $\pi$, no member is nearest: it then turns by $\pi$ less about $2\sqrt{\varepsilon}$, with
+    $\varepsilon$ the rounding unit of the type.
+
     **Reference:** Helfrich, Willmott and Ye (2018), *Orthogonal recurrent neural networks with scaled
     Cayley transform*, arXiv:1707.09520.
     """
-
-    weight: Float[Array, "in_features out_features"]
-
-    def __init__(
-        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.weight = uniform(key, (in_features, out_features), in_features)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         S = at_least_single(skew(self.weight))
@@ -88,24 +84,27 @@ class CayleyLinear(AbstractSquareMap):
     def violation(self) -> Float[Array, ""]:
         return orthonormality(self.effective_W())
 
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        steepest = jnp.finfo(W.dtype).eps ** -0.5
 
-class ExponentialLinear(AbstractSquareMap):
+        def minus_tangent(angle):
+            half = jnp.clip(jnp.sin(angle / 2) / jnp.cos(angle / 2), -steepest, steepest)
+            return -half
+
+        return {"weight": jnp.triu(skew_of_rotation(nearest_rotation(W), minus_tangent))}
+
+
+class ExponentialLinear(AbstractWeightMap, AbstractSquareMap):
     r"""$W = e^S$ with $S$ skew-symmetric: every rotation, $\det W = 1$.
 
     $S$ is the upper triangle of `weight` minus its transpose. Costs about ten $n \times n$ products.
 
+    `from_matrix` gives the nearest rotation, and of its logarithms the one with angles up to $\pi$, by
+    way of the real Schur form (on a CPU).
+
     **Reference:** Lezcano-Casado and Martinez-Rubio (2019), *Cheap orthogonal constraints in neural
     networks*, arXiv:1901.08428.
     """
-
-    weight: Float[Array, "in_features out_features"]
-
-    def __init__(
-        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.weight = uniform(key, (in_features, out_features), in_features)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         S = at_least_single(skew(self.weight))
@@ -117,6 +116,9 @@ class ExponentialLinear(AbstractSquareMap):
 
     def violation(self) -> Float[Array, ""]:
         return orthonormality(self.effective_W())
+
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        return {"weight": jnp.triu(skew_of_rotation(nearest_rotation(W), lambda angle: angle))}
 
 
 class StiefelLinear(AbstractLinearMap):
@@ -174,6 +176,9 @@ class SchurDecompositionLinear(AbstractSquareMap):
     $\gamma_k e^{\pm i \theta_k}$ and $W$ is normal; it is orthogonal where all $\gamma_k = 1$, which is
     where they start and whither `reg_error` draws them.
 
+    `from_matrix` reads planes, angles and factors off the real Schur form (on a CPU). That gives back
+    a member; the member nearest to another matrix is not known, and this is the nearest in that basis.
+
     **Arguments:** `l2`: strength of the penalty $l_2 \, \mathrm{mean}\, (\gamma_k - 1)^2$.
 
     **Source:** Kerg et al. (2019), *Non-normal recurrent neural network (nnRNN)*, NeurIPS, whose
@@ -227,8 +232,6 @@ class SchurDecompositionLinear(AbstractSquareMap):
         rotated = jnp.stack([first * cos + second * sin, second * cos - first * sin], axis=-1)
         return reflect(rotated.reshape(x.shape), U, backwards=True)
 
-
-def polar(W: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    """The nearest matrix with orthonormal columns (or rows): $U V^T$ of $W = U S V^T$."""
-    U, _, Vt = jnp.linalg.svd(W, full_matrices=False)
-    return U @ Vt
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        Z, gamma, theta = planes_of_normal(W)
+        return {"P.U": vectors_of(Z, self.in_features), "theta": theta, "gamma": gamma}

@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._householder import reflect, vectors_of
 from ._linear import resized
-from ._numerics import at_least_single, between, largest, outside, unsqueezed
+from ._numerics import at_least_single, between, outside, unsqueezed
 from ._options import Number, ordered_bounds
-from ._symmetric import symmetric_part
+from ._symmetric import spectrum_outside, symmetric_part
 
 
 class SpectralLinear(AbstractLinearMap):
@@ -151,9 +151,7 @@ class SymmetricSpectralLinear(AbstractSquareMap):
         return f"W = Q S Q^T, {self.sigma_min:g} <= s_i <= {self.sigma_max:g}"
 
     def violation(self) -> Float[Array, ""]:
-        W = at_least_single(self.effective_W())
-        values = outside(jnp.linalg.eigvalsh(W), self.sigma_min, self.sigma_max)
-        return jnp.maximum(values, largest(W - W.T))
+        return spectrum_outside(self.effective_W(), self.sigma_min, self.sigma_max)
 
     def _multiply(
         self, x: Inexact[Array, "*batch in_features"], key: PRNGKeyArray | None
@@ -179,7 +177,7 @@ def without_shared_factor(params: dict[str, Array]) -> dict[str, Array]:
 
 
 def _reflectors(name: str, given: int | None, default: int, most: int) -> int:
-    count = default if given is None else given
+    count = int(default if given is None else given)
     if not 0 <= count <= most:
         raise ValueError(f"`{name}` must lie in 0...{most}; got {count}.")
     return count

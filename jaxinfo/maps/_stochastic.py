@@ -7,26 +7,26 @@ import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from .._core import safe_divide
-from ._base import AbstractLinearMap, AbstractSquareMap
-from ._numerics import at_least_single, between, largest, outside, uniform, unsqueezed
+from ._base import AbstractLinearMap, AbstractSquareMap, AbstractWeightMap
+from ._numerics import (
+    at_least_single,
+    between,
+    largest,
+    logarithm,
+    onto_simplex,
+    outside,
+    uniform,
+    unsqueezed,
+)
 from ._options import Number, ordered_bounds
 from ._signed import without_inner_biases
 
 
-class RightStochasticLinear(AbstractLinearMap):
+class RightStochasticLinear(AbstractWeightMap):
     r"""A non-negative matrix whose rows sum to 1: $W_{ij} = e^{A_{ij}} / \sum_k e^{A_{ik}}$.
 
     **Source:** neuromancer.slim; https://en.wikipedia.org/wiki/Stochastic_matrix
     """
-
-    weight: Float[Array, "in_features out_features"]
-
-    def __init__(
-        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.weight = uniform(key, (in_features, out_features), in_features)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return jax.nn.softmax(self.weight, axis=1)
@@ -39,23 +39,14 @@ class RightStochasticLinear(AbstractLinearMap):
         return _stochastic_violation(self.effective_W(), 1.0, 1.0)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
-        return {"weight": _log(onto_simplex(W))}
+        return {"weight": logarithm(onto_simplex(W))}
 
 
-class LeftStochasticLinear(AbstractLinearMap):
+class LeftStochasticLinear(AbstractWeightMap):
     r"""A non-negative matrix whose columns sum to 1: $W_{ij} = e^{A_{ij}} / \sum_k e^{A_{kj}}$.
 
     **Source:** neuromancer.slim; https://en.wikipedia.org/wiki/Stochastic_matrix
     """
-
-    weight: Float[Array, "in_features out_features"]
-
-    def __init__(
-        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.weight = uniform(key, (in_features, out_features), in_features)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return jax.nn.softmax(self.weight, axis=0)
@@ -68,7 +59,7 @@ class LeftStochasticLinear(AbstractLinearMap):
         return _stochastic_violation(self.effective_W().T, 1.0, 1.0)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
-        return {"weight": _log(onto_simplex(W.T).T)}
+        return {"weight": logarithm(onto_simplex(W.T).T)}
 
 
 class DoublyStochasticLinear(AbstractSquareMap):
@@ -105,7 +96,7 @@ class DoublyStochasticLinear(AbstractSquareMap):
         bias_key, key = jr.split(key)
         super().__init__(in_features, out_features, use_bias, key=bias_key)
         self.weight = uniform(key, (in_features, out_features), in_features)
-        self.iterations = iterations
+        self.iterations = int(iterations)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return sinkhorn(self.weight, iterations=self.iterations)
@@ -119,7 +110,7 @@ class DoublyStochasticLinear(AbstractSquareMap):
         return jnp.maximum(_stochastic_violation(W, 1.0, 1.0), _stochastic_violation(W.T, 1.0, 1.0))
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
-        return {"weight": _log(W)}
+        return {"weight": logarithm(W)}
 
 
 class PerronFrobeniusLinear(AbstractLinearMap):
@@ -174,7 +165,7 @@ class PerronFrobeniusLinear(AbstractLinearMap):
         total = jnp.clip(sums, self.sigma_min, self.sigma_max)
         rows = jnp.where(sums == total, positive, onto_simplex(W, total))
         scaling = unsqueezed(total, self.sigma_min, self.sigma_max)
-        return {"weight": _log(rows), "scaling": jnp.broadcast_to(scaling, W.shape)}
+        return {"weight": logarithm(rows), "scaling": jnp.broadcast_to(scaling, W.shape)}
 
 
 class StableSplitLinear(AbstractLinearMap):
@@ -184,6 +175,9 @@ class StableSplitLinear(AbstractLinearMap):
     the rows of $W$ sum to something in `[sigma_min, sigma_max]`. That is the promise. It bounds the
     spectral radius of $B$ and of $C$, but that of their difference only by
     $2 \sigma_{max} - \sigma_{min}$: $W$ itself need not be stable.
+
+    The members are the matrices with such row sums whose positive parts have row sums of at most
+    `sigma_max`; `from_matrix` projects onto them, row by row.
 
     **Arguments:** `sigma_min`, `sigma_max`: bounds of the row sums.
 
@@ -230,6 +224,21 @@ class StableSplitLinear(AbstractLinearMap):
     def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
         return without_inner_biases(params)
 
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        rows = _onto_split(W, self.sigma_min, self.sigma_max)
+        B, C = jax.nn.relu(rows), jax.nn.relu(-rows)
+        # What B lacks of its sum is added to both halves.
+        lacking = jax.nn.relu(self.sigma_max - jnp.sum(B, axis=1, keepdims=True)) / W.shape[1]
+        B, C = B + lacking, C + lacking
+        total = jnp.sum(C, axis=1, keepdims=True)
+        free = unsqueezed(total, 0.0, self.sigma_max - self.sigma_min)
+        return {
+            "B.weight": logarithm(B),
+            "B.scaling": jnp.zeros_like(W),
+            "C.weight": logarithm(C),
+            "C.scaling": jnp.broadcast_to(free, W.shape),
+        }
+
 
 def perron_frobenius(
     weight: Float[Array, "n m"], scaling: Float[Array, "n m"], sigma_min: float, sigma_max: float
@@ -257,27 +266,35 @@ def sinkhorn(scores: Float[Array, "n n"], *, iterations: int = 50) -> Float[Arra
     return W.astype(scores.dtype)
 
 
-def onto_simplex(
-    W: Float[Array, "n m"], total: Float[Array, "#n 1"] | float = 1.0
-) -> Float[Array, "n m"]:
-    """Each row's Euclidean projection onto the non-negative rows that sum to `total`.
+def _onto_split(W: Float[Array, "n m"], sigma_min: float, sigma_max: float) -> Float[Array, "n m"]:
+    """Each row's projection onto the rows that sum to `sigma_min` at least, their positive part to
+    `sigma_max` at most.
 
-    Duchi et al. (2008), *Efficient projections onto the l1-ball*: subtract the threshold that
-    leaves the right sum, found by sorting.
+    Lagrange's conditions: shift the row up by some number, then project its positive part. The sum
+    grows with the shift, so the least shift that will do is found by bisection.
     """
-    descending = -jnp.sort(-W, axis=1)
-    count = jnp.arange(1, W.shape[1] + 1, dtype=W.dtype)
-    threshold = (jnp.cumsum(descending, axis=1) - total) / count
-    kept = jnp.sum(descending > threshold, axis=1, keepdims=True)
-    at = jnp.take_along_axis(threshold, jnp.maximum(kept - 1, 0), axis=1)
-    return jnp.maximum(W - at, 0)
+
+    def shifted(by):
+        rows = W + by
+        positive = jax.nn.relu(rows)
+        heavy = jnp.sum(positive, axis=1, keepdims=True) > sigma_max
+        positive = jnp.where(heavy, onto_simplex(rows, sigma_max), positive)
+        return positive - jax.nn.relu(-rows)
+
+    def halve(bracket, _):
+        low, high = bracket
+        middle = (low + high) / 2
+        enough = jnp.sum(shifted(middle), axis=1, keepdims=True) >= sigma_min
+        return (jnp.where(enough, low, middle), jnp.where(enough, middle, high)), None
+
+    zero = jnp.zeros((W.shape[0], 1), W.dtype)
+    # Shifted so far, no entry is below 0 and the sum is as large as it gets.
+    most = jax.nn.relu(-jnp.min(W, axis=1, keepdims=True)) + sigma_max
+    (_, least), _ = jax.lax.scan(halve, (zero, most), length=jnp.finfo(W.dtype).nmant + 10)
+    as_it_is = jnp.sum(shifted(zero), axis=1, keepdims=True) >= sigma_min
+    return shifted(jnp.where(as_it_is, zero, least))
 
 
 def _stochastic_violation(W: Float[Array, "n m"], lower: float, upper: float) -> Float[Array, ""]:
     W = at_least_single(W)
     return jnp.maximum(largest(jnp.minimum(W, 0)), outside(jnp.sum(W, axis=1), lower, upper))
-
-
-def _log(p: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    """The logarithm, finite at 0: the softmax of it differs from `p` by less than rounding."""
-    return jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))

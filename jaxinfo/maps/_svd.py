@@ -1,18 +1,46 @@
 """Singular values within bounds, with factors that a penalty keeps near orthogonal."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from ._base import AbstractLinearMap, AbstractSquareMap
-from ._numerics import at_least_single, between, frobenius, largest, outside, unsqueezed
+from ._numerics import at_least_single, between, frobenius, outside, unsqueezed
 from ._options import Number, ordered_bounds
 from ._spectral import without_shared_factor
-from ._symmetric import symmetric_part
+from ._symmetric import spectrum_outside, symmetric_part
 
 
-class SVDLinear(AbstractLinearMap):
+class AbstractSoftSVD(AbstractLinearMap):
+    """What `SVDLinear` and `SVDLinearLearnBounds` share: all but where their bounds come from."""
+
+    U: Float[Array, "in_features in_features"]
+    V: Float[Array, "out_features out_features"]
+    sigma: Float[Array, " few"]
+    sigma_min: eqx.AbstractVar[Any]
+    sigma_max: eqx.AbstractVar[Any]
+
+    def __init__(self, in_features: int, out_features: int, use_bias: bool, *, key: PRNGKeyArray):
+        bias_key, u_key, v_key, sigma_key = jr.split(key, 4)
+        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        self.U = jr.orthogonal(u_key, in_features)
+        self.V = jr.orthogonal(v_key, out_features)
+        self.sigma = jr.uniform(sigma_key, (min(in_features, out_features),))
+
+    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
+        return product(self.U, between(self.sigma, self.sigma_min, self.sigma_max), self.V)
+
+    def reg_error(self) -> Float[Array, ""]:
+        return orthogonality_error(self.U) + orthogonality_error(self.V)
+
+    def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
+        return with_few_sigmas(params, self.sigma.size)
+
+
+class SVDLinear(AbstractSoftSVD):
     r"""$W = U \Sigma V$ with $\sigma_i \in [\sigma_{min}, \sigma_{max}]$ and $U, V$ softly orthogonal.
 
     $\sigma_i = \sigma_{max} - (\sigma_{max} - \sigma_{min})\,\mathrm{sigmoid}(s_i)$, one for each of the
@@ -27,9 +55,6 @@ class SVDLinear(AbstractLinearMap):
     dynamics*; Tuor et al., arXiv:2101.01864; neuromancer.slim.
     """
 
-    U: Float[Array, "in_features in_features"]
-    V: Float[Array, "out_features out_features"]
-    sigma: Float[Array, " few"]
     sigma_min: float = eqx.field(static=True)
     sigma_max: float = eqx.field(static=True)
 
@@ -43,33 +68,22 @@ class SVDLinear(AbstractLinearMap):
         sigma_min: Number = 0.1,
         sigma_max: Number = 1.0,
     ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        super().__init__(in_features, out_features, use_bias, key=key)
         self.sigma_min, self.sigma_max = ordered_bounds(sigma_min, sigma_max, least=0)
-        self.U, self.V, self.sigma = initial_factors(key, in_features, out_features)
-
-    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
-        return product(self.U, between(self.sigma, self.sigma_min, self.sigma_max), self.V)
 
     @property
     def equation(self) -> str:
         return f"W = U S V, {self.sigma_min:g} <= s_i <= {self.sigma_max:g}, penalty on U, V"
 
-    def reg_error(self) -> Float[Array, ""]:
-        return orthogonality_error(self.U) + orthogonality_error(self.V)
-
     def violation(self) -> Float[Array, ""]:
         return outside(_singular_values(self.effective_W()), self.sigma_min, self.sigma_max)
-
-    def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
-        return with_few_sigmas(params, self.sigma.size)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         U, s, Vt = jnp.linalg.svd(W, full_matrices=True)
         return {"U": U, "V": Vt, "sigma": unsqueezed(s, self.sigma_min, self.sigma_max)}
 
 
-class SVDLinearLearnBounds(AbstractLinearMap):
+class SVDLinearLearnBounds(AbstractSoftSVD):
     r"""`SVDLinear` whose two bounds are parameters.
 
     Every singular value lies between the two bounds, whichever is the larger: nothing keeps a gradient
@@ -78,9 +92,6 @@ class SVDLinearLearnBounds(AbstractLinearMap):
     **Source:** neuromancer.slim.
     """
 
-    U: Float[Array, "in_features in_features"]
-    V: Float[Array, "out_features out_features"]
-    sigma: Float[Array, " few"]
     sigma_min: Float[Array, ""]
     sigma_max: Float[Array, ""]
 
@@ -94,11 +105,9 @@ class SVDLinearLearnBounds(AbstractLinearMap):
         sigma_min: Number = 0.1,
         sigma_max: Number = 1.0,
     ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
+        super().__init__(in_features, out_features, use_bias, key=key)
         low, high = ordered_bounds(sigma_min, sigma_max, least=0)
         self.sigma_min, self.sigma_max = jnp.asarray(low), jnp.asarray(high)
-        self.U, self.V, self.sigma = initial_factors(key, in_features, out_features)
 
     def bounds(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The learnt bounds of the singular values, the smaller one first."""
@@ -107,15 +116,9 @@ class SVDLinearLearnBounds(AbstractLinearMap):
             jnp.maximum(self.sigma_min, self.sigma_max),
         )
 
-    def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
-        return product(self.U, between(self.sigma, self.sigma_min, self.sigma_max), self.V)
-
     @property
     def equation(self) -> str:
         return "W = U S V, sigma_min <= s_i <= sigma_max, both learnt, penalty on U, V"
-
-    def reg_error(self) -> Float[Array, ""]:
-        return orthogonality_error(self.U) + orthogonality_error(self.V)
 
     def violation(self) -> Float[Array, ""]:
         # A bound below 0 flips the sign of a value, and its magnitude is the singular value.
@@ -123,9 +126,6 @@ class SVDLinearLearnBounds(AbstractLinearMap):
         least = jnp.where(low * high > 0, jnp.minimum(jnp.abs(low), jnp.abs(high)), 0)
         most = jnp.maximum(jnp.abs(low), jnp.abs(high))
         return outside(_singular_values(self.effective_W()), least, most)
-
-    def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
-        return with_few_sigmas(params, self.sigma.size)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         # The bounds are free: put them a little outside of what there is.
@@ -178,9 +178,7 @@ class SymmetricSVDLinear(AbstractSquareMap):
         return 2 * orthogonality_error(self.V)
 
     def violation(self) -> Float[Array, ""]:
-        W = at_least_single(self.effective_W())
-        values = outside(jnp.linalg.eigvalsh(W), self.sigma_min, self.sigma_max)
-        return jnp.maximum(values, largest(W - W.T))
+        return spectrum_outside(self.effective_W(), self.sigma_min, self.sigma_max)
 
     def _translate(self, params: dict[str, Array]) -> dict[str, Array]:
         return with_few_sigmas(without_shared_factor(params), self.sigma.size)
@@ -188,15 +186,6 @@ class SymmetricSVDLinear(AbstractSquareMap):
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         values, vectors = jnp.linalg.eigh(symmetric_part(W))
         return {"V": vectors, "sigma": unsqueezed(values, self.sigma_min, self.sigma_max)}
-
-
-def initial_factors(
-    key: PRNGKeyArray, in_features: int, out_features: int
-) -> tuple[Float[Array, "n n"], Float[Array, "m m"], Float[Array, " few"]]:
-    """Random orthogonal factors (Haar), and the free numbers behind the singular values."""
-    u_key, v_key, sigma_key = jr.split(key, 3)
-    sigma = jr.uniform(sigma_key, (min(in_features, out_features),))
-    return jr.orthogonal(u_key, in_features), jr.orthogonal(v_key, out_features), sigma
 
 
 def product(

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
-from ._base import AbstractSquareMap
+from ._base import AbstractSquareMap, AbstractWeightMap
 from ._numerics import at_least_single, largest, outside, uniform
 from ._options import Number, ordered_bounds
 
 
-class SymmetricLinear(AbstractSquareMap):
+class SymmetricLinear(AbstractWeightMap, AbstractSquareMap):
     r"""A symmetric matrix, $W = (A + A^T)/2$, of any square parameter $A$ (`weight`).
 
     Promises $W = W^T$. The gradient is that of the average of two entries.
@@ -22,15 +22,6 @@ class SymmetricLinear(AbstractSquareMap):
 
     **Source:** neuromancer.slim.
     """
-
-    weight: Float[Array, "in_features out_features"]
-
-    def __init__(
-        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.weight = uniform(key, (in_features, out_features), in_features)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return symmetric_part(self.weight)
@@ -47,22 +38,13 @@ class SymmetricLinear(AbstractSquareMap):
         return {"weight": symmetric_part(W)}
 
 
-class SkewSymmetricLinear(AbstractSquareMap):
+class SkewSymmetricLinear(AbstractWeightMap, AbstractSquareMap):
     r"""$W = T - T^T$ with $T$ the upper triangle of `weight`; the rest of `weight` is not used.
 
     The eigenvalues are purely imaginary.
 
     **Source:** neuromancer.slim.
     """
-
-    weight: Float[Array, "in_features out_features"]
-
-    def __init__(
-        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.weight = uniform(key, (in_features, out_features), in_features)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return skew(self.weight)
@@ -154,20 +136,11 @@ class DampedSkewSymmetricLinear(AbstractSquareMap):
         return {"weight": jnp.triu(skew_part(W), 1), "gamma": gamma}
 
 
-class PSDLinear(AbstractSquareMap):
+class PSDLinear(AbstractWeightMap, AbstractSquareMap):
     r"""$W = A^T A$: symmetric and positive semi-definite.
 
     **Source:** neuromancer.slim.
     """
-
-    weight: Float[Array, "in_features out_features"]
-
-    def __init__(
-        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        self.weight = uniform(key, (in_features, out_features), in_features)
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         return self.weight.T @ self.weight
@@ -177,8 +150,7 @@ class PSDLinear(AbstractSquareMap):
         return "W = A^T A"
 
     def violation(self) -> Float[Array, ""]:
-        W = at_least_single(self.effective_W())
-        return jnp.maximum(largest(W - W.T), largest(jnp.minimum(jnp.linalg.eigvalsh(W), 0)))
+        return spectrum_outside(self.effective_W(), 0.0, jnp.inf)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
         values, vectors = jnp.linalg.eigh(symmetric_part(W))
@@ -188,6 +160,12 @@ class PSDLinear(AbstractSquareMap):
 def symmetric_part(W: Float[Array, "n n"]) -> Float[Array, "n n"]:
     """$(W + W^T)/2$."""
     return (W + W.T) / 2
+
+
+def spectrum_outside(W: Float[Array, "n n"], lower: float, upper: float) -> Float[Array, ""]:
+    """How far `W` is from symmetric, or its worst eigenvalue outside of the bounds, if that is worse."""
+    W = at_least_single(W)
+    return jnp.maximum(outside(jnp.linalg.eigvalsh(W), lower, upper), largest(W - W.T))
 
 
 def skew_part(W: Float[Array, "n n"]) -> Float[Array, "n n"]:

@@ -4,22 +4,15 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from .._core import checked
 from ._base import AbstractSquareMap
 from ._numerics import at_least_single, largest, uniform
 from ._options import even
 from ._symmetric import symmetric_part
 
 
-class SymplecticLinear(AbstractSquareMap):
-    r"""$W = \begin{pmatrix} 0 & A \\ -A^{-T} & 0 \end{pmatrix}$, so that $W^T J W = J$.
-
-    It exchanges positions and momenta. $A$ has to be invertible, which almost every matrix is; near a
-    singular one the entries of $W$ grow without bound. Where that can happen, use
-    `ShearSymplecticLinear`, which inverts nothing.
-
-    **Source:** https://en.wikipedia.org/wiki/Symplectic_matrix; the class of neuromancer.slim, whose
-    matrix (here `SkewBlockLinear`) is not symplectic.
-    """
+class AbstractExchange(AbstractSquareMap):
+    """The base of maps that exchange the two halves, given by the upper right block (`weight`)."""
 
     weight: Float[Array, "half half"]
 
@@ -30,6 +23,21 @@ class SymplecticLinear(AbstractSquareMap):
         super().__init__(in_features, out_features, use_bias, key=bias_key)
         half = even(type(self).__name__, in_features) // 2
         self.weight = jr.normal(key, (half, half)) * (2 / half) ** 0.5
+
+
+class SymplecticLinear(AbstractExchange):
+    r"""$W = \begin{pmatrix} 0 & A \\ -A^{-T} & 0 \end{pmatrix}$, so that $W^T J W = J$.
+
+    It exchanges positions and momenta. $A$ has to be invertible, which almost every matrix is; near a
+    singular one the entries of $W$ grow without bound. Where that can happen, use
+    `ShearSymplecticLinear`, which inverts nothing.
+
+    `from_matrix` keeps the upper right block, which has to be invertible. That gives back a member;
+    the member nearest to another matrix is not known.
+
+    **Source:** https://en.wikipedia.org/wiki/Symplectic_matrix; the class of neuromancer.slim, whose
+    matrix (here `SkewBlockLinear`) is not symplectic.
+    """
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         A = at_least_single(self.weight)
@@ -54,6 +62,12 @@ class SymplecticLinear(AbstractSquareMap):
         solved = jnp.linalg.solve(A, rows.T).T.reshape(p.shape).astype(p.dtype)
         return jnp.concatenate([-solved, q @ self.weight], axis=-1)
 
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        half = W.shape[0] // 2
+        A = W[:half, half:]
+        singular = ~jnp.all(jnp.isfinite(jnp.linalg.inv(A)))
+        return {"weight": checked(A, singular, "The upper right block of `W` must be invertible.")}
+
 
 class ShearSymplecticLinear(AbstractSquareMap):
     r"""A symplectic matrix for every parameter: a product of two shears.
@@ -63,6 +77,9 @@ class ShearSymplecticLinear(AbstractSquareMap):
 
     Nothing is inverted, $\det W = 1$, and near 0 the map is near the identity. Two shears in sequence
     are two maps in sequence; enough of them reach every symplectic matrix.
+
+    `from_matrix` reads $S$ and $R$ off their blocks, made symmetric. That gives back a member; the
+    member nearest to another matrix is not known.
 
     **Reference:** Jin, Zhang, Zhu, Tang and Karniadakis (2020), *SympNets*, arXiv:2001.03750.
     """
@@ -98,22 +115,16 @@ class ShearSymplecticLinear(AbstractSquareMap):
         p = p + q @ symmetric_part(self.S)
         return jnp.concatenate([q + p @ symmetric_part(self.R), p], axis=-1)
 
+    def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
+        half = W.shape[0] // 2
+        return {"S": symmetric_part(W[:half, half:]), "R": symmetric_part(W[half:, :half])}
 
-class SkewBlockLinear(AbstractSquareMap):
+
+class SkewBlockLinear(AbstractExchange):
     r"""$W = \begin{pmatrix} 0 & A \\ -A^T & 0 \end{pmatrix}$: skew-symmetric, in two blocks.
 
     **Source:** the matrix that neuromancer.slim computes under the name of `SymplecticLinear`.
     """
-
-    weight: Float[Array, "half half"]
-
-    def __init__(
-        self, in_features: int, out_features: int, use_bias: bool = False, *, key: PRNGKeyArray
-    ):
-        bias_key, key = jr.split(key)
-        super().__init__(in_features, out_features, use_bias, key=bias_key)
-        half = even(type(self).__name__, in_features) // 2
-        self.weight = jr.normal(key, (half, half)) * (2 / half) ** 0.5
 
     def effective_W(self) -> Float[Array, "{self.in_features} {self.out_features}"]:
         zero = jnp.zeros_like(self.weight)
