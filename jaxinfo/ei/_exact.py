@@ -57,7 +57,7 @@ class Exact(AbstractMethod):
     ) -> PairsResult:
         """Every pair, from the distribution of a sum of uniform variables."""
         _refuse(estimator)
-        return _collect(_noise(setting))
+        return _collect(over_columns(setting, noise_pairs))
 
     def sensitivity(
         self,
@@ -69,7 +69,7 @@ class Exact(AbstractMethod):
     ) -> PairsResult:
         """Every pair, from the overlap of intervals."""
         _refuse(estimator)
-        return _collect(_silent(setting))
+        return _collect(over_columns(setting, silent_pairs))
 
     def vector(
         self, setting: Setting, key: PRNGKeyArray | None, groups: tuple[Group, ...]
@@ -80,7 +80,7 @@ class Exact(AbstractMethod):
                 "`Exact()` gives the EI of groups of one input and one output neuron; got larger "
                 "ones. Measure them with `Sampling()`."
             )
-        found = _noise(setting)
+        found = over_columns(setting, noise_pairs)
         a, b = (jnp.array([side[0] for side in sides]) for sides in zip(*groups, strict=True))
         outside = 1 - jnp.min(found.inside[b, a])
         return VectorResult(found.bits[b, a], jnp.array(0), outside, jnp.array(True))
@@ -122,7 +122,7 @@ def output_entropy(
     """
     channel = channel_of(layer, topology, in_layer, activation)
     setting = noise_setting(channel, Exact(), None, in_range, 64, out_range, out_bins)
-    return _entropies(setting)
+    return over_columns(setting, _entropy)
 
 
 def _refuse(estimator: AbstractEstimator | None) -> None:
@@ -133,24 +133,10 @@ def _refuse(estimator: AbstractEstimator | None) -> None:
         )
 
 
-@eqx.filter_jit
-def _noise(setting: Setting) -> Pairs:
-    return over_columns(setting, noise_pairs)
-
-
-@eqx.filter_jit
-def _silent(setting: Setting) -> Pairs:
-    return over_columns(setting, silent_pairs)
-
-
-@eqx.filter_jit
-def _entropies(setting: Setting) -> Float[Array, " n_out"]:
-    def one(column: Column) -> Array:
-        p = output_distribution(column)
-        empty = jnp.sum(p) < 64 * jnp.finfo(p.dtype).eps
-        return jnp.where(empty, 0, entropy(jnp.where(empty, 1, p)))
-
-    return over_columns(setting, one)
+def _entropy(column: Column) -> Float[Array, ""]:
+    p = output_distribution(column)
+    empty = jnp.sum(p) < 64 * jnp.finfo(p.dtype).eps
+    return jnp.where(empty, 0, entropy(jnp.where(empty, 1, p)))
 
 
 def _collect(found: Pairs) -> PairsResult:

@@ -72,19 +72,39 @@ class Column(eqx.Module):
 
 
 def over_columns(setting: Setting, fn: Callable[[Column], Result]) -> Result:
-    """`fn` of the column of each output neuron, one after the other."""
+    """`fn` of the column of each output neuron, one after the other.
+
+    Compiled for shapes alone: layers that differ in activation, ranges or names share the code.
+    """
     channel, inputs = setting.channel, setting.in_binning
     dtype = inputs.lower.dtype
     weight, bias = channel.weight.astype(dtype), channel.bias.astype(dtype)
+    signs, edges = _edges(setting)
+    return _mapped(fn, weight.T, bias, edges, signs, inputs)
+
+
+@eqx.filter_jit
+def _edges(setting: Setting) -> tuple[tuple[int, ...], tuple[Float[Array, "n_out edges"], ...]]:
+    channel = setting.channel
     found = branches(as_activation(channel.activation), setting.out_binning)
     edges = tuple(jnp.broadcast_to(x, (channel.n_out, x.shape[-1])) for _, x in found)
-    signs = tuple(sign for sign, _ in found)
+    return tuple(sign for sign, _ in found), edges
 
+
+@eqx.filter_jit
+def _mapped(
+    fn: Callable[[Column], Result],
+    weight: Float[Array, "n_out n_in"],
+    bias: Float[Array, " n_out"],
+    edges: tuple[Float[Array, "n_out edges"], ...],
+    signs: tuple[int, ...],
+    inputs: Binning,
+) -> Result:
     def column(row: tuple[Array, Array, tuple[Array, ...]]) -> Result:
         return fn(Column(*row, signs, inputs))
 
     # What is computed again in the backward pass need not be kept.
-    return jax.lax.map(jax.checkpoint(column), (weight.T, bias, edges))
+    return jax.lax.map(jax.checkpoint(column), (weight, bias, edges))
 
 
 class Pairs(eqx.Module):
@@ -259,7 +279,8 @@ def _read(column: Column, table: Array, half: Array, off: Array) -> Pairs:
     curve = jnp.minimum(off / jnp.maximum(fixed, off), 1) / math.log(2)
     error = off * (jnp.mean(jnp.sum(slope + curve, axis=-1)) + 2 * bits) / mass
     most = math.log2(min(table.shape))
-    error = jnp.minimum(jax.lax.stop_gradient(error), most)
+    # Rounding of the logarithms is there even where every cell is right.
+    error = jnp.minimum(jax.lax.stop_gradient(error) + 8 * jnp.finfo(table.dtype).eps, most)
     return Pairs(bits, inside, jnp.where(empty | (half == 0), 0, error))
 
 
