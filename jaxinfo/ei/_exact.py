@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..activations import as_activation
 from ..info import AbstractEstimator, entropy
 from ..network import Topology
 from ._arguments import ActivationLike, OutBins, OutRange, Range, channel_of
+from ._inverse import activation_of
 from ._intervention import Bounds, Setting
 from ._method import AbstractMethod, Group, PairsResult, VectorResult
 from ._parts import noise_setting
@@ -158,9 +158,9 @@ def _reach(setting: Setting, *, silent: bool) -> Bounds:
     if not silent:
         low, high = jnp.sum(low, axis=0), jnp.sum(high, axis=0)
     low, high = channel.bias + low, channel.bias + high
-    activation = as_activation(channel.activation)
+    activation = activation_of(channel, inputs)
     # Between the ends the extremes are at the ends, or where the function turns.
-    turns = [jnp.clip(x, low, high) for x in activation.turning_points]
+    turns = [jnp.clip(x, low, high) for x in activation.breakpoints]
     values = jnp.stack([activation(x) for x in (low, high, *turns)])
-    lower, upper = jnp.min(values, axis=0), jnp.max(values, axis=0)
+    lower, upper = jnp.nanmin(values, axis=0), jnp.nanmax(values, axis=0)
     return (jnp.min(lower, axis=0), jnp.max(upper, axis=0)) if silent else (lower, upper)

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..activations import as_activation
+from ..activations import Activation
 from ..info import Binning, mutual_information
 from ._intervention import Setting
-from ._inverse import branches
+from ._inverse import activation_of, branches
 from ._uniform_sum import (
     Boxes,
     Sum,
@@ -79,15 +79,17 @@ def over_columns(setting: Setting, fn: Callable[[Column], Result]) -> Result:
     channel, inputs = setting.channel, setting.in_binning
     dtype = inputs.lower.dtype
     weight, bias = channel.weight.astype(dtype), channel.bias.astype(dtype)
-    signs, edges = _edges(setting)
+    activation = activation_of(channel, inputs)
+    signs, edges = _edges(activation, setting.out_binning, channel.n_out)
     return _mapped(fn, weight.T, bias, edges, signs, inputs)
 
 
 @eqx.filter_jit
-def _edges(setting: Setting) -> tuple[tuple[int, ...], tuple[Float[Array, "n_out edges"], ...]]:
-    channel = setting.channel
-    found = branches(as_activation(channel.activation), setting.out_binning)
-    edges = tuple(jnp.broadcast_to(x, (channel.n_out, x.shape[-1])) for _, x in found)
+def _edges(
+    activation: Activation, outputs: Binning, n_out: int
+) -> tuple[tuple[int, ...], tuple[Float[Array, "n_out edges"], ...]]:
+    found = branches(activation, outputs)
+    edges = tuple(jnp.broadcast_to(x, (n_out, x.shape[-1])) for _, x in found)
     return tuple(sign for sign, _ in found), edges
 
 

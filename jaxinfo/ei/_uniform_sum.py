@@ -138,10 +138,12 @@ class Sum(eqx.Module):
         at = series[:, split:, None]
         y, y0 = _places(d, r, s, corner)
         inner = _inside(most, count, self.variance, self.fourth)
+        # Not as a sum of what follows: an anchor far outside would drown the value at the edge.
+        level = a + at + _value(inner, y)
         a, at = a + _rise(inner, y, y0, d), at + _value(inner, y0)
         # A_q of the rest and the boxes from number q on, from the narrowest box to the widest.
         outer = _beyond(most, count, self.variance)
-        a, at = _settle(a, at, y, y0, d, jnp.full_like(p, 0.5), outer)
+        a, at = _settle(a, at, level, y, y0, d, jnp.full_like(p, 0.5), outer)
         support, variance = 0.5, self.variance
         for q in reversed(range(most)):
             h, used = self.boxes[q], self.used[q]
@@ -153,7 +155,7 @@ class Sum(eqx.Module):
             y, y0 = _places(d, r, s, offsets[q])
             # Without a box at this place, the level below was settled already.
             outer = _beyond(q, jnp.asarray(q), variance)
-            a, at = _settle(a, at, y, y0, d, jnp.where(used, support, jnp.inf), outer)
+            a, at = _settle(a, at, a + at, y, y0, d, jnp.where(used, support, jnp.inf), outer)
         return a[:, 0]
 
     def truncation(self, decay: Float[Array, "*n"], power: Int[Array, "*n"]) -> Float[Array, "*n"]:
@@ -199,13 +201,20 @@ def _places(d: Array, r: Array, s: Array, corner: Array) -> tuple[Array, Array]:
 
 
 def _settle(
-    a: Array, at: Array, y: Array, y0: Array, d: Array, half: Array, outer: list[Array]
+    a: Array,
+    at: Array,
+    level: Array,
+    y: Array,
+    y0: Array,
+    d: Array,
+    half: Array,
+    outer: list[Array],
 ) -> tuple[Array, Array]:
     """Put the polynomial of the outside in its place, at the anchor and relative to it."""
     out, out0 = jnp.abs(y) >= half, jnp.abs(y0) >= half
     side, side0 = jnp.sign(y) / 2, jnp.sign(y0) / 2
     anchored = jnp.where(out0, side0 * _value(outer, y0), at)
-    level = jnp.where(out, side * _value(outer, y), a + at)
+    level = jnp.where(out, side * _value(outer, y), level)
     both = out & out0 & (side == side0)
     a = jnp.where(both, side * _rise(outer, y, y0, d), jnp.where(out | out0, level - anchored, a))
     return a, anchored
