@@ -11,6 +11,7 @@ from ..info import AbstractEstimator, entropy
 from ..network import Topology
 from ._arguments import ActivationLike, OutBins, OutRange, Range, channel_of
 from ._inverse import activation_of
+from ._exact_vector import exact_group
 from ._intervention import Bounds, Setting
 from ._method import AbstractMethod, Group, PairsResult, VectorResult
 from ._parts import noise_setting
@@ -74,16 +75,17 @@ class Exact(AbstractMethod):
     def vector(
         self, setting: Setting, key: PRNGKeyArray | None, groups: tuple[Group, ...]
     ) -> VectorResult:
-        """Groups of one input and one output neuron."""
-        if any(len(inputs) > 1 or len(outputs) > 1 for inputs, outputs in groups):
-            raise ValueError(
-                "`Exact()` gives the EI of groups of one input and one output neuron; got larger "
-                "ones. Measure them with `Sampling()`."
+        """Groups of single neurons from their pairs, others one by one."""
+        if all(len(inputs) == len(outputs) == 1 for inputs, outputs in groups):
+            found = over_columns(setting, noise_pairs)
+            a, b = (jnp.array([side[0] for side in sides]) for sides in zip(*groups, strict=True))
+            bits, inside = found.bits[b, a], found.inside[b, a]
+        else:
+            bits, inside = map(
+                jnp.stack, zip(*(exact_group(setting, group) for group in groups), strict=True)
             )
-        found = over_columns(setting, noise_pairs)
-        a, b = (jnp.array([side[0] for side in sides]) for sides in zip(*groups, strict=True))
-        outside = 1 - jnp.min(found.inside[b, a])
-        return VectorResult(found.bits[b, a], jnp.array(0), outside, jnp.array(True))
+        outside = jax.lax.stop_gradient(jnp.maximum(1 - jnp.min(inside), 0))
+        return VectorResult(bits, jnp.array(0), outside, jnp.array(True))
 
     def noise_range(self, setting: Setting, key: PRNGKeyArray | None) -> Bounds:
         """The image of all that the inputs can reach."""

@@ -33,9 +33,9 @@ Result = TypeVar("Result")
 class Column(eqx.Module):
     """What the tables of one output neuron depend on."""
 
-    weight: Float[Array, " n_in"]
-    bias: Float[Array, ""]
-    edges: tuple[Float[Array, " edges"], ...]  # of the output bins, before the activation
+    weight: Float[Array, "*outputs n_in"]
+    bias: Float[Array, "*outputs"]
+    edges: tuple[Float[Array, "*outputs edges"], ...]  # of the output bins, before the activation
     signs: tuple[int, ...] = eqx.field(static=True)
     inputs: Binning
 
@@ -76,12 +76,18 @@ def over_columns(setting: Setting, fn: Callable[[Column], Result]) -> Result:
 
     Compiled for shapes alone: layers that differ in activation, ranges or names share the code.
     """
+    columns = columns_of(setting)
+    return _mapped(fn, columns)
+
+
+def columns_of(setting: Setting) -> Column:
+    """The columns of all output neurons, along a first axis."""
     channel, inputs = setting.channel, setting.in_binning
     dtype = inputs.lower.dtype
     weight, bias = channel.weight.astype(dtype), channel.bias.astype(dtype)
     activation = activation_of(channel, inputs)
     signs, edges = _edges(activation, setting.out_binning, channel.n_out)
-    return _mapped(fn, weight.T, bias, edges, signs, inputs)
+    return Column(weight.T, bias, edges, signs, inputs)
 
 
 @eqx.filter_jit
@@ -94,19 +100,12 @@ def _edges(
 
 
 @eqx.filter_jit
-def _mapped(
-    fn: Callable[[Column], Result],
-    weight: Float[Array, "n_out n_in"],
-    bias: Float[Array, " n_out"],
-    edges: tuple[Float[Array, "n_out edges"], ...],
-    signs: tuple[int, ...],
-    inputs: Binning,
-) -> Result:
+def _mapped(fn: Callable[[Column], Result], columns: Column) -> Result:
     def column(row: tuple[Array, Array, tuple[Array, ...]]) -> Result:
-        return fn(Column(*row, signs, inputs))
+        return fn(Column(*row, columns.signs, columns.inputs))
 
     # What is computed again in the backward pass need not be kept.
-    return jax.lax.map(jax.checkpoint(column), (weight, bias, edges))
+    return jax.lax.map(jax.checkpoint(column), (columns.weight, columns.bias, columns.edges))
 
 
 class Pairs(eqx.Module):
@@ -141,6 +140,27 @@ def output_distribution(column: Column) -> Float[Array, " bins"]:
     total, _ = sum_of(column.half, precision(column.half.dtype))
     zero = jnp.zeros(1, column.half.dtype)
     return column.cells(_distribution(column, total, zero))[0]
+
+
+def group_table(column: Column, known: tuple[int, ...]) -> Float[Array, "rows bins"]:
+    """P(output bin | the bins of some inputs): a row for each combination of these bins."""
+    v = column.half
+    shifts = jnp.zeros(1, v.dtype)
+    for a in known:
+        shifts = (shifts[:, None] + v[a] * column.middles).ravel()
+    rest = v.at[jnp.array(known, int)].divide(column.bins)
+    total, _ = sum_of(rest, precision(v.dtype))
+
+    def row(shift: Array) -> Array:
+        return _distribution(column, total, shift[None])[0]
+
+    rows = jax.lax.map(row, shifts, batch_size=min(2**12, shifts.shape[0]))
+    if len(known) == 1:
+        # Edge on edge, where nothing else moves, only the overlap of intervals is exact.
+        a = known[0]
+        lone = _lone(column, column.bias, column.weight[a])
+        rows = jnp.where(jnp.all(v.at[a].set(0) == 0), lone, rows)
+    return column.cells(rows)
 
 
 def _without_boxes(column: Column) -> Pairs:
@@ -273,7 +293,7 @@ def _read(column: Column, table: Array, half: Array, off: Array) -> Pairs:
     empty = inside < 64 * jnp.finfo(table.dtype).eps
     table = jnp.where(empty, 1, table)
     # An input without weight tells nothing; rounding would say otherwise.
-    bits = jnp.where(half == 0, 0, _information(table))
+    bits = jnp.where(half == 0, 0, information(table))
     # Each cell is off by at most twice the error of the distribution.
     fixed, off, mass = jax.lax.stop_gradient((table, 2 * off, jnp.where(empty, 1, inside)))
     expected = jnp.maximum(rows[:, None] * marginal, off * mass) / mass
@@ -287,11 +307,12 @@ def _read(column: Column, table: Array, half: Array, off: Array) -> Pairs:
 
 
 @jax.custom_jvp
-def _information(table: Array) -> Array:
+def information(table: Float[Array, "rows columns"]) -> Float[Array, ""]:
+    """`mutual_information`, of which the derivative remembers one array."""
     return mutual_information(table)
 
 
-@_information.defjvp
+@information.defjvp
 def _(primals, tangents):
     """One array to remember: $\\partial I / \\partial p = \\log_2 (p / r q) - I$ for $p$ of sum 1."""
     (table,), (moved,) = primals, tangents
