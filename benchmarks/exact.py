@@ -87,14 +87,17 @@ for size in ((20, 10, 64), (100, 20, 16)):
 def _table():
     print("| layer | method | bits | error | time |\n|---|---|---|---|---|")
     for name, layer in LAYERS.items():
-        value, weight, sampled = _both(*layer)
-        truth = float(value(weight))
-        print(f"| {name} | `Exact()` | {truth:.5f} | | {1e3 * _best(lambda: value(weight)):.2g} ms |")
-        for samples in (10_000, 100_000, 1_000_000):
-            found = float(sampled(samples))
-            seconds = _best(lambda samples=samples: sampled(samples), repeats=2)
-            error = f"{(found - truth) / truth:+.1%}"
-            print(f"| | deep_ei, {samples:,} samples | {found:.4f} | {error} | {seconds:.2g} s |")
+        _rows_of(name, *_both(*layer))
+
+
+def _rows_of(name, value, weight, sampled):
+    truth, seconds = float(value(weight)), _best(lambda: value(weight))
+    print(f"| {name} | `Exact()` | {truth:.5f} | | {1e3 * seconds:.2g} ms |")
+    for samples in (10_000, 100_000, 1_000_000):
+        found = float(sampled(samples))
+        seconds = _best(lambda samples=samples: sampled(samples), repeats=2)
+        error = f"{(found - truth) / truth:+.1%}"
+        print(f"| | deep_ei, {samples:,} samples | {found:.4f} | {error} | {seconds:.2g} s |")
 
 
 def _best(fn, repeats=5):

@@ -185,8 +185,10 @@ class Activation:
         inside = (y > low) & (y < high)
         # A level that is safe to invert stands in for those beyond the piece.
         levels = jnp.where(inside, y, _between(low, high))
-        find = self._bisect if self.inverse is None else lambda y, *_: self.inverse(y)
-        found = find(levels, start, stop, rising)
+        if self.inverse is None:
+            found = self._bisect(levels, start, stop, rising)
+        else:
+            found = self.inverse(levels)
         beyond = jnp.where(rising, y <= low, y >= high)
         moving = jnp.where(inside, found, jnp.where(beyond, start, stop))
         reached = y > at_start if strict else y >= at_start

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import importlib
 import math
 from collections.abc import Callable, Iterator
 
@@ -93,7 +94,10 @@ def _in_double(fn: Elementwise) -> Callable[[np.ndarray], np.ndarray]:
 def _double() -> Iterator[None]:
     """Double precision for what is computed inside, whatever the setting outside."""
     # A name of its own since JAX 0.8; before, under `experimental`.
-    context = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+    if hasattr(jax, "enable_x64"):
+        context = jax.enable_x64
+    else:
+        context = importlib.import_module("jax.experimental").enable_x64
     with context(True):
         yield
 
@@ -150,9 +154,7 @@ class _Scan:
         """Steps that stand out, and stay however finely one looks."""
         with np.errstate(all="ignore"):
             size = np.where(kind == 9, 0, np.abs(step))
-            around = np.maximum(
-                np.concatenate([[0], size[:-1]]), np.concatenate([size[1:], [0]])
-            )
+            around = np.maximum(np.concatenate([[0], size[:-1]]), np.concatenate([size[1:], [0]]))
             before, after = np.roll(kind, 1), np.roll(kind, -1)
         alone = (kind != before) & (before == after) & (size > 0)
         outstanding = np.flatnonzero(((size > 4 * around) | alone) & (size > 1e-9))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._core import is_traced
 from ._intervention import Setting
 from ._method import Group
 from ._table import Column, columns_of, group_table, information
@@ -52,7 +53,7 @@ def exact_group(setting: Setting, group: Group) -> tuple[Float[Array, ""], Float
 def _parts(setting: Setting, group: Group) -> list[_Part]:
     inputs, outputs = group
     weight = setting.channel.weight
-    if isinstance(weight, jax.core.Tracer):
+    if is_traced(weight):
         linked = np.ones(weight.shape, bool)  # not known which are zero
     else:
         linked = np.asarray(weight) != 0
@@ -90,17 +91,11 @@ def _table(setting: Setting, columns: Column, part: _Part) -> Float[Array, "rows
             "(`eis_between_groups`), or `Sampling()`."
         )
     if len(part.outputs) == 1:
-        column = jax.tree.map(lambda x: x[part.outputs[0]], _rows_of(columns))
-        return group_table(_with_rows(columns, column), part.known)
+        b = part.outputs[0]
+        edges = tuple(x[b] for x in columns.edges)
+        column = Column(columns.weight[b], columns.bias[b], edges, columns.signs, inputs)
+        return group_table(column, part.known)
     return _polygons(columns, part)
-
-
-def _rows_of(columns: Column) -> tuple[Array, ...]:
-    return columns.weight, columns.bias, columns.edges
-
-
-def _with_rows(columns: Column, rows: tuple) -> Column:
-    return Column(*rows, columns.signs, columns.inputs)
 
 
 def _polygons(columns: Column, part: _Part) -> Float[Array, "rows states"]:

@@ -209,9 +209,9 @@ def _pairs(column: Column, total: Sum, truncation: Float[Array, " n_in"]) -> Pai
     widths = jnp.abs(column.half)
     moving = jnp.sum(widths > 0)
     values, _ = jax.lax.top_k(jax.lax.stop_gradient(widths), min(2, widths.shape[0]))
-    rows, shared = eqx.partition(
-        total, jax.tree.map(lambda x, n: x.ndim > n, total, Sum(1, 1, 1, 0, 0, 0))
-    )
+    leaves, structure = jax.tree.flatten(total)
+    own = [x.ndim > n for x, n in zip(leaves, (1, 1, 1, 0, 0, 0), strict=True)]
+    rows, shared = eqx.partition(total, jax.tree.unflatten(structure, own))
 
     def pair(row: Sum, truncation: Array, weight: Array, half: Array) -> Pairs:
         found = _distribution(column, eqx.combine(row, shared), half * column.middles)

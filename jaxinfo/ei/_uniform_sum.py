@@ -95,14 +95,17 @@ def all_comparable(v: Float[Array, " n"], size: Precision) -> Bool[Array, ""]:
 
 
 class Sum(eqx.Module):
-    """One sum: its boxes, and for the rest of it the series, its period and its even moments."""
+    """One sum: its boxes, and for the rest of it the series, its period and its even moments.
 
-    boxes: Float[Array, " boxes"]
-    used: Bool[Array, " boxes"]
-    phi: Float[Array, " terms"]
-    period: Float[Array, ""]
-    variance: Float[Array, ""]
-    fourth: Float[Array, ""]
+    Lengths are in units of the period. Many sums may share what they have in common.
+    """
+
+    boxes: Float[Array, "*#rows boxes"]
+    used: Bool[Array, "*#rows boxes"]
+    phi: Float[Array, "*#rows terms"]
+    period: Float[Array, "*#rows"]
+    variance: Float[Array, "*#rows"]
+    fourth: Float[Array, "*#rows"]
 
     def distribution(
         self, steps: Float[Array, " edges"], anchor: Float[Array, ""], shifts: Float[Array, " s"]
@@ -148,9 +151,7 @@ class Sum(eqx.Module):
         for q in reversed(range(most)):
             h, used = self.boxes[q], self.used[q]
             wide = jnp.where(used, 2 * h, 1)
-            a, at = (
-                jnp.where(used, (x[:, 0::2] - x[:, 1::2]) / wide, x[:, 0::2]) for x in (a, at)
-            )
+            a, at = (jnp.where(used, (x[:, 0::2] - x[:, 1::2]) / wide, x[:, 0::2]) for x in (a, at))
             support, variance = support + h, variance + h**2 / 3
             y, y0 = _places(d, r, s, offsets[q])
             # Without a box at this place, the level below was settled already.
@@ -191,7 +192,8 @@ def _turned(wave: tuple[Array, Array], quarters: Array) -> tuple[Array, Array]:
     """Cosine and sine, so many quarters of a turn later."""
     cos, sin = wave
     turned = [(cos, sin), (-sin, cos), (-cos, -sin), (sin, -cos)]
-    return tuple(jax.lax.select_n(quarters, *x) for x in zip(*turned, strict=True))
+    cosines, sines = zip(*turned, strict=True)
+    return jax.lax.select_n(quarters, *cosines), jax.lax.select_n(quarters, *sines)
 
 
 def _places(d: Array, r: Array, s: Array, corner: Array) -> tuple[Array, Array]:

@@ -29,7 +29,9 @@ def _sine(turns: Array) -> Array:
     last = 12 if jnp.finfo(turns.dtype).nmant > 30 else 7
     square, total = turns**2, 0.0
     for k in reversed(range(last)):
-        total = total * square + (-1) ** k * (2 * math.pi) ** (2 * k + 1) / math.factorial(2 * k + 1)
+        total = total * square + (-1) ** k * (2 * math.pi) ** (2 * k + 1) / math.factorial(
+            2 * k + 1
+        )
     return total * turns
 
 

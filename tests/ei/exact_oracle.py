@@ -93,10 +93,10 @@ def column_tables(weight, bias, edges, signs, in_range, in_bins, inputs=None):
         place = bias + float(np.sum(weight * middle))
         table = 0
         for sign, row in zip(signs, edges, strict=True):
-            below = np.stack(
-                [distribution(half, row - place - shift).reshape(-1) for shift in centres]
-            ) if len(row) * in_bins > 2**14 else distribution(
-                half, (row - place)[None] - centres[:, None]
+            below = (
+                np.stack([distribution(half, row - place - shift).reshape(-1) for shift in centres])
+                if len(row) * in_bins > 2**14
+                else distribution(half, (row - place)[None] - centres[:, None])
             )
             table = table + sign * np.diff(below, axis=1)
         tables.append(np.maximum(table, 0))

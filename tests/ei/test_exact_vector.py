@@ -19,8 +19,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fell outside.*")
 
 
 @pytest.mark.parametrize(
-    "name", ("id1x1_b8.ei", "id2x1_drop.ei", "sig2x2.groups", "id2x2_wide.ei", "eye3x3_b32.ei",
-             "dense3x1_vec.groups")  # fmt: skip
+    "name",
+    (
+        "id1x1_b8.ei",
+        "id2x1_drop.ei",
+        "sig2x2.groups",
+        "id2x2_wide.ei",
+        "eye3x3_b32.ei",
+        "dense3x1_vec.groups",
+    ),  # fmt: skip
 )
 def test_known_answers(name, x64):
     case = next(case for case in CASES if case["id"] == name)
