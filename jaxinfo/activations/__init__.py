@@ -51,6 +51,7 @@ from ._registry import (
     create_function as create_function,
     recognise as recognise,
 )
+from ._shape import with_pieces as with_pieces
 from ._thresholds import (
     bkwta as bkwta,
     heaviside as heaviside,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._core import as_inexact
@@ -175,46 +176,46 @@ class Activation:
                 "inverted. Describe it with `Activation.through(name, fn, *knots)`, or measure by "
                 "sampling."
             )
-        return tuple(self._preimage(piece, y, strict) for piece in self.pieces)
-
-    def _preimage(self, piece: Piece, y: Array, strict: bool) -> Array:
-        start, stop = (jnp.asarray(x, y.dtype) for x in (piece.start, piece.stop))
-        if not piece.direction:
-            return jnp.where(y > piece.at_start if strict else y >= piece.at_start, stop, start)
-        low, high = sorted((piece.at_start, piece.at_stop))
+        every = np.array([(p.start, p.stop, p.at_start, p.at_stop) for p in self.pieces]).T
+        # All pieces at once, along a first axis.
+        ends = jnp.asarray(every.reshape(4, -1, *[1] * y.ndim), y.dtype)
+        start, stop, at_start, at_stop = ends
+        rising, constant = at_start < at_stop, ~(at_start != at_stop)
+        low, high = jnp.minimum(at_start, at_stop), jnp.maximum(at_start, at_stop)
         inside = (y > low) & (y < high)
         # A level that is safe to invert stands in for those beyond the piece.
         levels = jnp.where(inside, y, _between(low, high))
-        found = self._bisect(piece, levels) if self.inverse is None else self.inverse(levels)
-        beyond = (y <= low) if piece.direction > 0 else (y >= high)
-        return jnp.where(inside, found, jnp.where(beyond, start, stop))
+        if self.inverse is None:
+            found = self._bisect(levels, start, stop, rising)
+        else:
+            found = self.inverse(levels)
+        beyond = jnp.where(rising, y <= low, y >= high)
+        moving = jnp.where(inside, found, jnp.where(beyond, start, stop))
+        reached = y > at_start if strict else y >= at_start
+        return tuple(jnp.where(constant, jnp.where(reached, stop, start), moving))
 
-    def _bisect(self, piece: Piece, y: Array) -> Array:
+    def _bisect(self, y: Array, start: Array, stop: Array, rising: Array) -> Array:
         level = jax.lax.stop_gradient(y)
-        sign = piece.direction
 
         def before(x: Array) -> Array:
             """Whether `x` lies before the crossing."""
-            return sign * self.fn(x) < sign * level
+            value = self.fn(x)
+            return jnp.where(rising, value < level, value > level)
 
         def gallop(i: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
             lower, upper = ends
             reach = jnp.exp2(i.astype(y.dtype))
-            if math.isinf(piece.start):
-                lower = jnp.where(before(lower), lower, upper - reach)
-            if math.isinf(piece.stop):
-                upper = jnp.where(before(upper), lower + reach, upper)
-            return lower, upper
+            down, up = jnp.isinf(start) & ~before(lower), jnp.isinf(stop) & before(upper)
+            return jnp.where(down, upper - reach, lower), jnp.where(up, lower + reach, upper)
 
         def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
             middle = ends[0] + (ends[1] - ends[0]) / 2
             below = before(middle)
             return jnp.where(below, middle, ends[0]), jnp.where(below, ends[1], middle)
 
-        origin = _between(piece.start, piece.stop)
-        start = piece.start if math.isfinite(piece.start) else min(origin, piece.stop)
-        stop = piece.stop if math.isfinite(piece.stop) else max(origin, piece.start)
-        ends = jnp.full_like(level, start), jnp.full_like(level, stop)
+        origin = _between(start, stop)
+        ends = jnp.where(jnp.isinf(start), origin, start), jnp.where(jnp.isinf(stop), origin, stop)
+        ends = tuple(jnp.broadcast_to(x, level.shape) for x in ends)
         ends = jax.lax.fori_loop(0, 64, gallop, ends)
         lower, upper = jax.lax.fori_loop(0, jnp.finfo(y.dtype).nmant + 40, halve, ends)
         x = lower + (upper - lower) / 2
@@ -229,10 +230,8 @@ def derivative(fn: Elementwise, x: ArrayLike) -> Array:
     return jax.jvp(fn, (x,), (jnp.ones_like(x),))[1]
 
 
-def _between(low: float, high: float) -> float:
+def _between(low: Array, high: Array) -> Array:
     """A finite number strictly between the two."""
-    if math.isfinite(low) and math.isfinite(high):
-        return (low + high) / 2
-    if math.isfinite(low):
-        return low + 1.0
-    return high - 1.0 if math.isfinite(high) else 0.0
+    bounded = jnp.where(jnp.isfinite(low), low, jnp.where(jnp.isfinite(high), high - 2, -1.0))
+    above = jnp.where(jnp.isfinite(high), high, bounded + 2)
+    return bounded + (above - bounded) / 2

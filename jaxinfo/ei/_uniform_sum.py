@@ -15,16 +15,21 @@ and the series of $A_q$ falls by another $t_k$ for each box. Beyond the support 
 polynomial $\tfrac12 \mathrm{sgn}(y)\, E (y - S)^q / q!$, which is put in its place at every level, so
 that widths of very different size cancel no digits. One box alone is exact without any term; few
 variables are summed piece by polynomial piece.
+
+All $A_q$ are taken relative to their value at an *anchor* $r$ near the edges that are asked for: with
+$\sin a - \sin b = 2 \sin \frac{a - b}2 \cos \frac{a + b}2$, cells much narrower than the sum keep all
+their digits. Lengths inside `Sum` are in units of the period.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from ._waves import product, sincs, waves
 
 _DOMINANT = 0.25  # a box is at least this much of the support of what is narrower
 
@@ -41,7 +46,7 @@ class Precision(NamedTuple):
 def precision(dtype: jnp.dtype) -> Precision:
     """Single precision has no digits for more than one box, nor need of it."""
     double = jnp.finfo(dtype).nmant > 30
-    return Precision(3, 128, 48, 14.0) if double else Precision(1, 64, 24, 12.0)
+    return Precision(3, 96, 48, 15.0) if double else Precision(1, 48, 24, 12.0)
 
 
 class Boxes(eqx.Module):
@@ -84,117 +89,179 @@ def _period(v: Array, size: Precision, scale: Array) -> Array:
 def all_comparable(v: Float[Array, " n"], size: Precision) -> Bool[Array, ""]:
     """Whether no variable would be a box, in the sum of all or of all but any one."""
     width = jax.lax.stop_gradient(jnp.abs(v))
-    if v.shape[0] <= size.boxes + 2:
-        return jnp.array(False)
     values, order = jax.lax.top_k(width, size.boxes + 1)
     rest = jnp.stack([width.at[order[: m + 1]].set(0) for m in range(1, size.boxes + 1)])
     return jnp.all(2 * values[:-1] < _DOMINANT * _period(rest, size, jnp.zeros(())))
 
 
 class Sum(eqx.Module):
-    """One sum: its boxes, and for the rest of it the series, its period and its even moments."""
+    """One sum: its boxes, and for the rest of it the series, its period and its even moments.
 
-    boxes: Float[Array, " boxes"]
-    used: Bool[Array, " boxes"]
-    t: Float[Array, " terms"]
-    phi: Float[Array, " terms"]
-    period: Float[Array, ""]
-    variance: Float[Array, ""]
-    fourth: Float[Array, ""]
+    Lengths are in units of the period. Many sums may share what they have in common.
+    """
+
+    boxes: Float[Array, "*#rows boxes"]
+    used: Bool[Array, "*#rows boxes"]
+    phi: Float[Array, "*#rows terms"]
+    period: Float[Array, "*#rows"]
+    variance: Float[Array, "*#rows"]
+    fourth: Float[Array, "*#rows"]
 
     def distribution(
-        self, edges: Float[Array, " edges"], shifts: Float[Array, " shifts"]
-    ) -> Float[Array, "shifts edges"]:
-        """$F(\\text{edge} - \\text{shift}) - 1/2$; edges are finite."""
+        self, steps: Float[Array, " edges"], anchor: Float[Array, ""], shifts: Float[Array, " s"]
+    ) -> Float[Array, "s edges"]:
+        """$F(r + \\text{step} - \\text{shift}) - F(r - \\text{shift})$ with $r$ the anchor."""
+        terms, most, p = self.phi.shape[-1], self.boxes.shape[0], self.period
+        d, r, s = steps / p, anchor / p, shifts / p
         count = jnp.sum(self.used)
-        amplitude = self.phi / self.t ** (count + 1) * (2 / self.period)
-        at_shift = self.t * shifts[:, None]
-        left = jnp.concatenate([jnp.cos(at_shift), jnp.sin(at_shift)], axis=-1)
-        left = left * jnp.tile(amplitude, 2)
         # Row q holds every sum of plus or minus the first q boxes, the last of them fastest.
-        offsets = [jnp.zeros(1, edges.dtype)]
-        for q in range(self.boxes.shape[0]):
-            h, last = self.boxes[q], offsets[-1]
-            offsets.append(jnp.stack([last + h, last - h], axis=-1).ravel())
-
-        corners = (edges + offsets[-1][:, None]).ravel()
-        at_corner = self.t[:, None] * corners - count * (math.pi / 2)
-        right = jnp.concatenate([jnp.sin(at_corner), -jnp.cos(at_corner)])
-        series = jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
-        y = corners - shifts[:, None]
-        outer = jnp.abs(y) >= self.period / 2
-        near = jnp.where(outer, 0, y)
-        inside = series + _pick(count, [f(near) for f in self._polynomials()])
-        orders = range(self.boxes.shape[0] + 1)
-        beyond = _pick(count, [_beyond(q, y, self.variance) for q in orders])
-        # $A_q$ of the rest and the boxes from number q on, from the narrowest box to the widest.
-        a = jnp.where(outer, beyond, inside).reshape(shifts.shape[0], -1, edges.shape[0])
-        for q in reversed(range(self.boxes.shape[0])):
+        offsets = [jnp.zeros(1, p.dtype)]
+        for h in self.boxes:
+            offsets.append(jnp.stack([offsets[-1] + h, offsets[-1] - h], axis=-1).ravel())
+        corner = offsets[-1]
+        # The series of A_c at the anchor, and what each edge adds to it.
+        t = 2 * math.pi * jnp.arange(1, terms + 1, dtype=p.dtype)
+        amplitude = 2 * self.phi / t
+        for used in self.used:
+            amplitude = amplitude / jnp.where(used, t, 1)
+        left = jnp.concatenate([x * amplitude for x in _turned(waves(s, terms), count)], axis=-1)
+        cos, sin = waves((d / 2 + r + corner[:, None]).ravel(), terms)
+        slope = jnp.tile(2 * waves(d / 2, terms)[1], (corner.shape[0], 1))
+        at_cos, at_sin = waves(r + corner, terms)
+        right = jnp.concatenate(
+            [
+                jnp.concatenate([cos * slope, at_sin]),
+                jnp.concatenate([sin * slope, -at_cos]),
+            ],
+            axis=-1,
+        )
+        series = jnp.matmul(left, right.T, precision=jax.lax.Precision.HIGHEST)
+        split = corner.shape[0] * d.shape[0]
+        a = series[:, :split].reshape(-1, corner.shape[0], d.shape[0])
+        at = series[:, split:, None]
+        y, y0 = _places(d, r, s, corner)
+        inner = _inside(most, count, self.variance, self.fourth)
+        # Not as a sum of what follows: an anchor far outside would drown the value at the edge.
+        level = a + at + _value(inner, y)
+        a, at = a + _rise(inner, y, y0, d), at + _value(inner, y0)
+        # A_q of the rest and the boxes from number q on, from the narrowest box to the widest.
+        outer = _beyond(most, count, self.variance)
+        a, at = _settle(a, at, level, y, y0, d, jnp.full_like(p, 0.5), outer)
+        support, variance = 0.5, self.variance
+        for q in reversed(range(most)):
             h, used = self.boxes[q], self.used[q]
-            above, below = a[:, 0::2], a[:, 1::2]
-            a = jnp.where(used, (above - below) / jnp.where(used, 2 * h, 1), above)
-            y = edges + offsets[q][:, None] - shifts[:, None, None]
-            support = jnp.sum(self.boxes[q:]) + self.period / 2
-            variance = self.variance + jnp.sum(self.boxes[q:] ** 2) / 3
-            a = jnp.where(used & (jnp.abs(y) >= support), _beyond(q, y, variance), a)
+            wide = jnp.where(used, 2 * h, 1)
+            a, at = (jnp.where(used, (x[:, 0::2] - x[:, 1::2]) / wide, x[:, 0::2]) for x in (a, at))
+            support, variance = support + h, variance + h**2 / 3
+            y, y0 = _places(d, r, s, offsets[q])
+            # Without a box at this place, the level below was settled already.
+            outer = _beyond(q, jnp.asarray(q), variance)
+            a, at = _settle(a, at, a + at, y, y0, d, jnp.where(used, support, jnp.inf), outer)
         return a[:, 0]
 
-    def _polynomials(self) -> list[Callable[[Array], Array]]:
-        """The polynomials under the series of $A_0, A_1, \\dots$: they match at half a period."""
-        p, s2, s4 = self.period, self.variance, self.fourth
-        c1 = p / 12 + s2 / (2 * p)
-        c3 = ((p**4 / 16 + 1.5 * p**2 * s2 + s4) / 48 - p**4 / 3840 - c1 * p**3 / 48) * 2 / p
-        return [
-            lambda y: y / p,
-            lambda y: y**2 / (2 * p) + c1,
-            lambda y: y**3 / (6 * p) + c1 * y,
-            lambda y: y**4 / (24 * p) + c1 * y**2 / 2 + c3,
-        ][: self.boxes.shape[0] + 1]
+    def truncation(self, decay: Float[Array, "*n"], power: Int[Array, "*n"]) -> Float[Array, "*n"]:
+        """A bound on what the terms left out add to the distribution function.
 
-    def truncation(self, widths: Float[Array, " n"]) -> Float[Array, ""]:
-        """A bound on what the terms left out add to the distribution function."""
-        t = self.t[-1]
-        falls = jnp.minimum(1 / jnp.maximum(jnp.abs(widths) * t, 1), 1)
-        power = jnp.maximum(jnp.sum(falls < 1) + jnp.sum(self.used), 1)
-        boxes = jnp.prod(jnp.where(self.used, 1 / (t * jnp.where(self.used, self.boxes, 1)), 1))
-        return jnp.prod(falls) * boxes / (math.pi * power)
+        `decay` bounds the last factor of the rest, which falls with that `power` of the frequency.
+        """
+        t = 2 * math.pi * self.phi.shape[-1]
+        falls = jnp.where(self.used, 1 / (t * jnp.where(self.used, self.boxes, 1)), 1)
+        boxes = jnp.prod(falls, axis=-1)
+        power = jnp.maximum(power + jnp.sum(self.used, axis=-1), 1)
+        return jnp.minimum(decay * boxes / (math.pi * power), 1)
 
 
-def _pick(index: Array, values: list[Array]) -> Array:
-    return values[0] if len(values) == 1 else jax.lax.select_n(index, *values)
+def envelope(widths: Float[Array, "*n"], terms: int) -> Float[Array, "*n"]:
+    """Bounds on each factor of the series at its last term, of widths in periods."""
+    return 1 / jnp.maximum(2 * math.pi * terms * jnp.abs(widths), 1)
 
 
-def _beyond(q: int, y: Array, variance: Array) -> Array:
-    """$A_q$ outside the support, for a sum of this variance."""
-    half = jnp.sign(y) / 2
-    match q:
-        case 0:
-            return half
-        case 1:
-            return half * y
-        case 2:
-            return half * (y**2 + variance) / 2
-        case _:
-            return half * y * (y**2 + 3 * variance) / 6
+def sum_of(v: Float[Array, " n"], size: Precision) -> tuple[Sum, Float[Array, ""]]:
+    """The sum of all, with boxes of its own, and a bound on its truncation."""
+    boxes = choose_boxes(v, size)
+    narrow = v.at[boxes.order].set(jnp.where(boxes.used, 0, v[boxes.order])) / boxes.period
+    variance = jnp.sum(narrow**2) / 3
+    fourth = 3 * variance**2 - 2 / 15 * jnp.sum(narrow**4)
+    phi = product(sincs(narrow, size.few))
+    found = Sum(boxes.widths / boxes.period, boxes.used, phi, boxes.period, variance, fourth)
+    falls = envelope(narrow, size.few)
+    return found, found.truncation(jnp.prod(falls), jnp.sum(falls < 1))
 
 
-def frequencies(period: Float[Array, ""], terms: int) -> Float[Array, " terms"]:
-    """The $t_k$ of a period, through which no gradient flows: the sum does not depend on it."""
-    k = jnp.arange(1, terms + 1, dtype=period.dtype)
-    return 2 * math.pi * k / jax.lax.stop_gradient(period)
+def _turned(wave: tuple[Array, Array], quarters: Array) -> tuple[Array, Array]:
+    """Cosine and sine, so many quarters of a turn later."""
+    cos, sin = wave
+    turned = [(cos, sin), (-sin, cos), (-cos, -sin), (sin, -cos)]
+    cosines, sines = zip(*turned, strict=True)
+    return jax.lax.select_n(quarters, *cosines), jax.lax.select_n(quarters, *sines)
 
 
-def sinc(t: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """$\\sin(t) / t$, with finite derivatives at 0 and where $t^2$ underflows."""
-    small = jnp.abs(t) < 1e-2
-    square = jnp.where(small, t, 0) ** 2
-    series = 1 - square / 6 * (1 - square / 20 * (1 - square / 42))
-    large = jnp.where(small, 1, t)
-    return jnp.where(small, series, jnp.sin(large) / large)
+def _places(d: Array, r: Array, s: Array, corner: Array) -> tuple[Array, Array]:
+    """Where each edge and the anchor lie, from each shift and each corner."""
+    y0 = (r - s)[:, None, None] + corner[:, None]
+    return y0 + d, y0
 
 
-def all_but_one(factors: Float[Array, "n terms"]) -> Float[Array, "n terms"]:
-    """For each row, the product of the other rows, without dividing by a factor that may be 0."""
-    before, after = jnp.cumprod(factors[:-1], axis=0), jnp.cumprod(factors[:0:-1], axis=0)[::-1]
-    one = jnp.ones_like(factors[:1])
-    return jnp.concatenate([one, before]) * jnp.concatenate([after, one])
+def _settle(
+    a: Array,
+    at: Array,
+    level: Array,
+    y: Array,
+    y0: Array,
+    d: Array,
+    half: Array,
+    outer: list[Array],
+) -> tuple[Array, Array]:
+    """Put the polynomial of the outside in its place, at the anchor and relative to it."""
+    out, out0 = jnp.abs(y) >= half, jnp.abs(y0) >= half
+    side, side0 = jnp.sign(y) / 2, jnp.sign(y0) / 2
+    anchored = jnp.where(out0, side0 * _value(outer, y0), at)
+    level = jnp.where(out, side * _value(outer, y), level)
+    both = out & out0 & (side == side0)
+    a = jnp.where(both, side * _rise(outer, y, y0, d), jnp.where(out | out0, level - anchored, a))
+    return a, anchored
+
+
+def _inside(most: int, count: Array, s2: Array, s4: Array) -> list[Array]:
+    """Coefficients of the polynomial under the series of $A_c$, which matches at half a period."""
+    c1 = 1 / 12 + s2 / 2
+    c3 = 2 * ((1 / 16 + 1.5 * s2 + s4) / 48 - 1 / 3840 - c1 / 48)
+    zero = jnp.zeros_like(s2)
+    rows = [
+        [zero, zero + 1, zero, zero, zero],
+        [c1, zero, zero + 1 / 2, zero, zero],
+        [zero, c1, zero, zero + 1 / 6, zero],
+        [c3, zero, c1 / 2, zero, zero + 1 / 24],
+    ]
+    return _choose(rows, most, count, most + 2)
+
+
+def _beyond(most: int, count: Array, s2: Array) -> list[Array]:
+    """Coefficients in $|y|$ order of $2 A_c$ outside the support, for a sum of this variance."""
+    zero = jnp.zeros_like(s2)
+    rows = [
+        [zero + 1, zero, zero, zero],
+        [zero, zero + 1, zero, zero],
+        [s2 / 2, zero, zero + 1 / 2, zero],
+        [zero, s2 / 2, zero, zero + 1 / 6],
+    ]
+    return _choose(rows, most, count, most + 1)
+
+
+def _choose(rows: list[list[Array]], most: int, count: Array, length: int) -> list[Array]:
+    if most == 0:
+        return rows[0][:length]
+    return [jnp.stack([row[i] for row in rows[: most + 1]])[count] for i in range(length)]
+
+
+def _value(c: list[Array], y: Array) -> Array:
+    total = c[-1]
+    for x in reversed(c[:-1]):
+        total = total * y + x
+    return total
+
+
+def _rise(c: list[Array], y: Array, y0: Array, d: Array) -> Array:
+    """The polynomial at `y` less that at `y0`, where they are `d` apart, without cancellation."""
+    quotient = [y - y + 1, y + y0, y**2 + y * y0 + y0**2, (y + y0) * (y**2 + y0**2)]
+    return d * sum(x * q for x, q in zip(c[1:], quotient, strict=False))

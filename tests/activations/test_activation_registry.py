@@ -1,5 +1,6 @@
 """What the registry says of each activation, held against the function itself."""
 
+import dataclasses
 import math
 
 import jax
@@ -15,6 +16,7 @@ from jaxinfo.activations import (
     as_activation,
     create_function,
     recognise,
+    with_pieces,
 )
 
 ENTRIES = list({entry.name: entry for entry in ACTIVATIONS.values()}.values())
@@ -235,3 +237,38 @@ def test_create_function_knows_every_activation(name):
     x = jnp.linspace(-2.0, 2.0, 5)
     np.testing.assert_array_equal(f(x), ACTIVATIONS[name](x))
     np.testing.assert_array_equal(d_f(x), ACTIVATIONS[name].derivative(x))
+
+
+@shaped
+def test_a_scan_finds_the_described_shape(entry):
+    """All but the kinks between two rising pieces, and ends of tails that rounding flattens."""
+    found = with_pieces(dataclasses.replace(entry, knots=()))
+    np.testing.assert_allclose(found.turning_points, entry.turning_points, atol=1e-6)
+    assert found.lower == pytest.approx(entry.lower, abs=1e-9)
+    assert found.upper == pytest.approx(entry.upper, abs=1e-9)
+    for atom in entry.atoms:
+        assert any(np.allclose(atom, other, atol=1e-9) for other in found.atoms)
+
+
+SCANNED = {
+    "cube": (lambda x: x**3, []),
+    "valley": (lambda x: jnp.abs(x - 1), [1.0]),
+    "plateau": (lambda x: jnp.where(x < 0, x, jnp.where(x < 2, 0, x - 2)), [0.0, 2.0]),
+    "root": (jnp.sqrt, [0.0, 0.0]),
+    "pole": (lambda x: 1 / x, [0.0, 0.0]),
+    "step": (lambda x: jnp.where(x > 0.3, 1.0, -1.0), [0.3, 0.3]),
+}
+
+
+@pytest.mark.parametrize("name", SCANNED)
+def test_a_scan_finds_kinks_jumps_and_holes(name):
+    fn, places = SCANNED[name]
+    found = with_pieces(as_activation(fn))
+    np.testing.assert_allclose([x for x, _ in found.knots[1:-1]], places, atol=1e-9)
+
+
+def test_functions_without_end_of_turning_need_a_reach():
+    with pytest.raises(ValueError, match="turns without end"):
+        with_pieces(as_activation(jnp.sin))
+    found = with_pieces(as_activation(jnp.sin), (-5.0, 5.0))
+    np.testing.assert_allclose(found.turning_points, np.pi * np.array([-1.5, -0.5, 0.5, 1.5]))
