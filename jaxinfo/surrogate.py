@@ -14,6 +14,7 @@ eight here can be used in three ways: as the documented tuple of functions, as a
 """
 
 import abc
+import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -33,7 +34,8 @@ class AbstractSurrogate(eqx.Module):
 
     `surrogate(v, thr)` is exactly 0 or 1, and 0 at the threshold. Its derivative with respect to
     $v$ (and, with the other sign, the threshold) is `derivative(v - thr)`; with respect to the
-    parameters it is that of `smooth(v - thr)`, so that a slope can be learned.
+    parameters it is that of `smooth(v - thr)`, so that a slope can be learned. Parameters are
+    positive numbers; nothing keeps a learned one from crossing 0.
     """
 
     @abc.abstractmethod
@@ -180,7 +182,11 @@ class FastSigmoid(AbstractSurrogate):
     beta: Parameter = eqx.field(converter=_parameter, default=10.0)
 
     def smooth(self, x: Array) -> Array:
-        return x / (1 + self.beta.astype(x.dtype) * jnp.abs(x))
+        beta = self.beta.astype(x.dtype)
+        far = jnp.abs(x) > 1  # there the same over x, or it would be infinite over infinite
+        near, rest = jnp.where(far, 0, x), jnp.where(far, x, 1)
+        beyond = jnp.sign(x) / (1 / jnp.abs(rest) + beta)
+        return jnp.where(far, beyond, near / (1 + beta * jnp.abs(near)))
 
     def derivative(self, x: Array) -> Array:
         return 1 / jnp.square(1 + self.beta.astype(x.dtype) * jnp.abs(x))
@@ -198,7 +204,8 @@ class Gaussian(AbstractSurrogate):
     sigma: Parameter = eqx.field(converter=_parameter, default=0.5)
 
     def smooth(self, x: Array) -> Array:
-        return jax.scipy.special.ndtr(x / self.sigma.astype(x.dtype))
+        # As `jax.scipy.stats.norm.cdf`, which knows no half precision.
+        return jax.lax.erfc(-x / (self.sigma.astype(x.dtype) * math.sqrt(2))) / 2
 
     def derivative(self, x: Array) -> Array:
         sigma = self.sigma.astype(x.dtype)

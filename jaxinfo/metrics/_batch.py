@@ -7,13 +7,33 @@ from jaxtyping import Array, Bool, Float
 Input = Array | np.ndarray
 
 
+def same_shape(expected: str, *, leading: int | None = None, **inputs: Input) -> None:
+    """Raise a `ValueError` unless all are matrices of one shape (in the `leading` axes)."""
+    shapes = {name: jnp.shape(x) for name, x in inputs.items()}
+    if any(len(shape) != 2 for shape in shapes.values()) or (
+        len({shape[:leading] for shape in shapes.values()}) > 1
+    ):
+        listed = ", ".join(f"`{name}` {shape}" for name, shape in shapes.items())
+        same = "the same" if leading is None else "as many examples"
+        raise ValueError(
+            f"Expected arrays of shape {expected}, one example a row, {same} in all; got {listed}."
+        )
+
+
 def over_batch(
     scores: Float[Array, " n"], preserve_batch: bool, mask: Bool[Input, " n"] | None
 ) -> Float[Array, "n 1"] | Float[Array, ""]:
     """The mean score of the examples in the mask, or all of them as a column (0 outside it).
 
     NaN for the mean of no examples.
+
+    **Raises:** `ValueError` unless the mask has one entry an example.
     """
+    if mask is not None and jnp.shape(mask) != scores.shape:
+        raise ValueError(
+            f"`mask` must have one entry for each of the {len(scores)} examples; got shape "
+            f"{jnp.shape(mask)}."
+        )
     kept = scores if mask is None else jnp.where(mask, scores, 0)
     if preserve_batch:
         return kept[:, None]

@@ -2,13 +2,13 @@
 
 All share the last arguments: `preserve_batch`, which returns a column of one score per example
 instead of their mean, and `mask`, which says which examples count (those outside it score 0 in the
-column).
+column). All raise a `ValueError` for arrays whose shapes differ: nothing is broadcast.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from ._batch import Input, over_batch
+from ._batch import Input, over_batch, same_shape
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
 Mask = Bool[Input, " n"] | None
@@ -28,7 +28,12 @@ def measure_ACC(
     >>> measure_ACC(jnp.array([[0.9, 0.1], [0.8, 0.2]]), jnp.array([[1, 0], [0, 1]]))
     Array(0.5, dtype=float32)
     """
-    labels = y if y.ndim == 1 else jnp.argmax(y, axis=1)
+    if jnp.ndim(y) == 1:
+        same_shape("(n, classes) and (n,)", leading=1, mu=mu, y=y[:, None])
+        labels = y
+    else:
+        same_shape("(n, classes)", mu=mu, y=y)
+        labels = jnp.argmax(y, axis=1)
     return over_batch((jnp.argmax(mu, axis=1) == labels).astype(float), False, mask)
 
 
@@ -47,7 +52,8 @@ def measure_MSE(
     >>> measure_MSE(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]]))
     Array(5., dtype=float32)
     """
-    return over_batch(jnp.sum(jnp.square(mu - x), axis=1), preserve_batch, mask)
+    same_shape("(n, d)", mu=mu, x=x)
+    return over_batch(jnp.sum(jnp.square(mu - jnp.asarray(x)), axis=1), preserve_batch, mask)
 
 
 def measure_BCE(
@@ -69,6 +75,7 @@ def measure_BCE(
     >>> measure_BCE(jnp.array([[0.5, 1.0]]), jnp.array([[1.0, 1.0]]))
     Array(0.6931473, dtype=float32)
     """
+    same_shape("(n, d)", p=p, x=x)
     log_p, log_q = _log_clipped(p, offset), _log_complement(p, offset)
     return over_batch(-jnp.sum(_times(x, log_p) + _times(1 - x, log_q), 1), preserve_batch, mask)
 
@@ -89,6 +96,7 @@ def measure_CatNLL(
     >>> measure_CatNLL(jnp.array([[0.25, 0.75]]), jnp.array([[1.0, 0.0]]))
     Array(1.3862944, dtype=float32)
     """
+    same_shape("(n, classes)", p=p, x=x)
     return over_batch(-jnp.sum(_times(x, _log_clipped(p, offset)), axis=1), preserve_batch, mask)
 
 
@@ -109,6 +117,7 @@ def measure_KLD(
     >>> measure_KLD(jnp.array([[0.5, 0.5]]), jnp.array([[1.0, 0.0]]))
     Array(0.6931472, dtype=float32)
     """
+    same_shape("(n, classes)", p_xHat=p_xHat, p_x=p_x)
     present = p_x > 0
     truth = jnp.where(present, p_x, 1)
     ratio = jnp.log(truth) - jnp.log(jnp.where(present, p_xHat, 1))

@@ -5,15 +5,16 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
-from .._core import as_inexact, safe_divide
+from .._core import as_inexact, over_largest, safe_divide
 from ._batch import Input, over_batch
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
 Mask = Bool[Input, " n"] | None
+Codes = Num[Input, "n d"] | Bool[Input, "n d"]
 
 
 def measure_sparsity(
-    codes: Num[Input, "n d"],
+    codes: Codes,
     tolerance: ArrayLike = 0.0,
     preserve_batch: bool = True,
     *,
@@ -33,7 +34,7 @@ def measure_sparsity(
 
 
 def measure_hoyer_sparsity(
-    codes: Num[Input, "n d"], preserve_batch: bool = False, *, mask: Mask = None
+    codes: Codes, preserve_batch: bool = False, *, mask: Mask = None
 ) -> Score:
     r"""Hoyer's sparsity: $(\sqrt d - \|x\|_1 / \|x\|_2) / (\sqrt d - 1)$.
 
@@ -51,7 +52,7 @@ def measure_hoyer_sparsity(
     d = codes.shape[1]
     if d < 2:
         raise ValueError(f"Hoyer's sparsity needs codes of at least two entries; got {d}.")
-    size = _scaled(codes)
+    size = over_largest(jnp.abs(as_inexact(codes)), 1)
     squares = jnp.sum(jnp.square(size), axis=1)
     some = squares > 0
     ratio = jnp.sum(size, axis=1) / jnp.sqrt(jnp.where(some, squares, 1))
@@ -60,7 +61,7 @@ def measure_hoyer_sparsity(
 
 
 def measure_gini_index(
-    codes: Num[Input, "n d"], preserve_batch: bool = True, *, mask: Mask = None
+    codes: Codes, preserve_batch: bool = True, *, mask: Mask = None
 ) -> Score:
     r"""Gini index of the sizes of a code's entries, in increasing order $|x|_{(1)}, \dots$:
 
@@ -74,14 +75,14 @@ def measure_gini_index(
     Array([[0.75]], dtype=float32)
     """
     d = codes.shape[1]
-    size = jnp.sort(_scaled(codes), axis=1)
+    size = jnp.sort(over_largest(jnp.abs(as_inexact(codes)), 1), axis=1)
     weights = 2 * jnp.arange(1, d + 1) - d - 1
     score = safe_divide(jnp.sum(weights * size, axis=1), d * jnp.sum(size, axis=1))
     return over_batch(score, preserve_batch, mask)
 
 
 def measure_firingRate(
-    spikes: Num[Input, "steps neurons"], preserve_batch: bool = False
+    spikes: Num[Input, "steps neurons"] | Bool[Input, "steps neurons"], preserve_batch: bool = False
 ) -> Float[Array, "1 neurons"] | Float[Array, ""]:
     """Mean number of spikes a step: one rate per neuron with `preserve_batch`, else their mean.
 
@@ -93,7 +94,7 @@ def measure_firingRate(
 
 
 def measure_fanoFactor(
-    spikes: Num[Input, "steps neurons"], preserve_batch: bool = False
+    spikes: Num[Input, "steps neurons"] | Bool[Input, "steps neurons"], preserve_batch: bool = False
 ) -> Float[Array, "1 neurons"] | Float[Array, ""]:
     r"""Fano factor: variance over mean of the spike counts in time, one per neuron or their mean.
 
@@ -109,9 +110,3 @@ def measure_fanoFactor(
     mean = jnp.mean(counts, axis=0, keepdims=True)
     factors = safe_divide(jnp.var(counts, axis=0, keepdims=True), mean)
     return factors if preserve_batch else jnp.mean(factors)
-
-
-def _scaled(codes: Input) -> Float[Array, "n d"]:
-    """Sizes over the largest of their row, so that no square overflows."""
-    size = jnp.abs(as_inexact(codes))
-    return safe_divide(size, jnp.max(size, axis=1, keepdims=True))
