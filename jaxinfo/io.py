@@ -50,7 +50,7 @@ def serialize(fname: str | os.PathLike[str], object: Any) -> None:
 
     The tree is made of dictionaries (keys: strings, numbers, `None`), lists, tuples, `None`,
     booleans, integers, floats, complex numbers, strings, bytes; JAX and NumPy arrays and NumPy
-    scalars of any dtype down to bfloat16 and float8, which keep their dtype; typed random keys; and of Equinox modules,
+    scalars of any dtype down to bfloat16 and float8; typed random keys; and of Equinox modules,
     named tuples, optimiser states and other registered pytrees, from which the leaves are written.
     A function inside a module, such as its activation, and static fields are not written: `like`
     brings them back. Arrays that occur twice are written twice.
@@ -355,7 +355,7 @@ class _Reader:
         block = self.data[self.used : self.used + size]
         if min(shape, default=0) < 0 or len(block) != size:
             raise FileFormatError(f"An array of shape {shape} is longer than the file.")
-        if dtype == bool and block.strip(b"\x00\x01"):
+        if dtype.kind == "b" and block.strip(b"\x00\x01"):
             raise FileFormatError("A boolean is neither 0 nor 1.")
         if node["kind"] == "scalar" and shape:
             raise FileFormatError(f"A scalar has shape {shape}.")

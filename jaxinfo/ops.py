@@ -142,8 +142,8 @@ def initialize_params(
 
     The last three may carry a third entry, which is ignored, and ignore the key.
 
-    **Raises:** `KeyError` for another name; `ValueError` for the wrong count of numbers, for a name alone, or for
-    `"eye"` and `"hollow"` of a shape that is not a matrix.
+    **Raises:** `KeyError` for another name; `ValueError` for the wrong count of numbers, for a name
+    alone, or for `"eye"` and `"hollow"` of a shape that is not a matrix.
 
     >>> initialize_params(jr.key(0), ("hollow", 0.7, 0.0), (2, 2))
     Array([[0. , 0.7],

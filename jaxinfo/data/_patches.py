@@ -41,8 +41,8 @@ def generate_patch_set(
 
     Integer images become floats.
 
-    **Raises:** `ValueError` for a patch that is not a pair or larger than the image, flattened images that are not square,
-    `max_patches` below 1, and a missing key.
+    **Raises:** `ValueError` for a patch that is not a pair or larger than the image, flattened
+    images that are not square, `max_patches` below 1, and a missing key.
 
     >>> images = jnp.arange(32.0).reshape(2, 4, 4)
     >>> generate_patch_set(images, (2, 2), 3, key=jr.key(0)).shape

@@ -65,9 +65,7 @@ def test_softmax_at_infinity():
     x = jnp.array([[inf, 0.0, inf], [-inf, -inf, -inf], [0.0, -inf, 0.0]])
     third = 1 / 3
     p, jacobian = jax.jit(lambda x: (A.softmax(x), jax.jacobian(A.softmax)(x)))(x)
-    np.testing.assert_allclose(
-        p, [[0.5, 0, 0.5], [third, third, third], [0.5, 0, 0.5]], rtol=1e-6
-    )
+    np.testing.assert_allclose(p, [[0.5, 0, 0.5], [third, third, third], [0.5, 0, 0.5]], rtol=1e-6)
     assert jnp.all(jnp.isfinite(jacobian))
 
 

@@ -52,9 +52,7 @@ def on_the_grid(entry):
     """The same on the grid in every dtype, by one compilation."""
     xs = [jnp.asarray(GRID).astype(dtype) for dtype in DTYPES]
     found = jax.jit(
-        lambda xs: [
-            (entry(x), entry.derivative(x), jax.vmap(jax.grad(entry.fn))(x)) for x in xs
-        ]
+        lambda xs: [(entry(x), entry.derivative(x), jax.vmap(jax.grad(entry.fn))(x)) for x in xs]
     )(xs)
     return {dtype.__name__: (x, *rest) for dtype, x, rest in zip(DTYPES, xs, found, strict=True)}
 
