@@ -35,7 +35,7 @@ _DTYPES = {
         *(getattr(jnp, name) for name in dir(jnp) if name.startswith("float8_")),
     )
 }
-_DEEPEST = 200
+_DEEPEST = 64
 """Levels of a tree; what can be written can be read, and nothing runs into Python's own limit."""
 _UNTOLD = object()
 """Stands for a part of `like` that was not given."""
@@ -59,7 +59,7 @@ def serialize(fname: str | os.PathLike[str], object: Any) -> None:
     crash leaves the old file, or none.
 
     **Raises:** `TypeError` for what cannot be written, with its place in the tree, and `ValueError`
-    for a tree of more than 200 levels or one that holds itself; then no file is made.
+    for a tree of more than 64 levels or one that holds itself; then no file is made.
 
     >>> import tempfile, pathlib
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "tree.jaxinfo"

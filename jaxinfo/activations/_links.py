@@ -111,8 +111,6 @@ def _clipped(
     limits: tuple[Array, Array],
 ) -> Array:
     """`fn`, and its `limits` where `x` is within `bound` of an end or beyond, for a positive one."""
-    low, high = (
-        (bound > 0) & outside for outside in (x <= ends[0] + bound, x >= ends[1] - bound)
-    )
+    low, high = ((bound > 0) & outside for outside in (x <= ends[0] + bound, x >= ends[1] - bound))
     inside = fn(jnp.where(low | high, sum(ends) / 2, x))
     return jnp.where(low, limits[0], jnp.where(high, limits[1], inside))

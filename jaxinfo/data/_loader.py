@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ class DataLoader:
 
     def __init__(
         self,
-        design_matrices: Sequence[tuple[str, Matrix]],
+        design_matrices: Sequence[tuple[str, Matrix | Sequence[Any]]],
         batch_size: int,
         disable_shuffle: bool = False,
         ensure_equal_batches: bool = True,

@@ -1,7 +1,7 @@
 """Entropy of predictions and agreement of labellings, in **bits** where they are information."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Integer
 
 from .._core import safe_divide, xlog2x
 from ._batch import Input, over_batch
@@ -43,8 +43,8 @@ def measure_perplexity(
 
 
 def measure_NMI(
-    labels_true: Int[Input, " n"],
-    labels_pred: Int[Input, " n"],
+    labels_true: Integer[Input, " n"],
+    labels_pred: Integer[Input, " n"],
     n_labels: int,
     *,
     mask: Mask = None,
@@ -75,8 +75,8 @@ def measure_NMI(
 
 
 def measure_ARI(
-    labels_true: Int[Input, " n"],
-    labels_pred: Int[Input, " n"],
+    labels_true: Integer[Input, " n"],
+    labels_pred: Integer[Input, " n"],
     n_labels: int,
     *,
     mask: Mask = None,

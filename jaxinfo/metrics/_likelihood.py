@@ -6,7 +6,7 @@ column). All raise a `ValueError` for arrays whose shapes differ: nothing is bro
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Integer, Num
 
 from ._batch import Input, over_batch, same_shape
 
@@ -16,7 +16,7 @@ Mask = Bool[Input, " n"] | None
 
 def measure_ACC(
     mu: Num[Input, "n classes"],
-    y: Num[Input, "n classes"] | Int[Input, " n"],
+    y: Num[Input, "n classes"] | Integer[Input, " n"],
     *,
     mask: Mask = None,
 ) -> Float[Array, ""]:

@@ -60,9 +60,7 @@ def measure_hoyer_sparsity(
     return over_batch(score, preserve_batch, mask)
 
 
-def measure_gini_index(
-    codes: Codes, preserve_batch: bool = True, *, mask: Mask = None
-) -> Score:
+def measure_gini_index(codes: Codes, preserve_batch: bool = True, *, mask: Mask = None) -> Score:
     r"""Gini index of the sizes of a code's entries, in increasing order $|x|_{(1)}, \dots$:
 
     $$G = \frac{\sum_k (2k - d - 1)\, |x|_{(k)}}{d \sum_k |x|_{(k)}}.$$
