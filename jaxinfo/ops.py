@@ -1,4 +1,8 @@
-"""Floor 0: small operations on tensors: clamp, normalise, drop, initialise."""
+"""Floor 0: small operations on tensors: clamp, normalise, drop, initialise.
+
+Those of `ngclearn.utils.model_utils` (Ororbia and Kifer 2022, *Nature Communications* 13:2064), by
+their documented definitions.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable

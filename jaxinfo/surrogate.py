@@ -249,7 +249,9 @@ def _estimator(
 
 
 def straight_through_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `StraightThrough`: `(spike_fx, d_spike_fx)`, each of `(v, thr)`.
+    r"""The functions of `StraightThrough`: `(spike_fx, d_spike_fx)`, each of `(v, thr)`.
+
+    `spike_fx` is $1[v > \text{thr}]$, `d_spike_fx` is 1.
 
     With `get_surr_fx`, `(spike_fx, surr_fx, d_spike_fx)`, where `surr_fx` is `spike_fx`.
 
@@ -261,7 +263,9 @@ def straight_through_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction
 
 
 def triangular_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `Triangular`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
+    r"""The functions of `Triangular`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
+
+    `d_spike_fx` is $\max(0, 1 - \alpha |v - \text{thr}|)$.
 
     With `get_surr_fx`, `(spike_fx, surr_fx, d_spike_fx)`, where `surr_fx` is `spike_fx`.
 
@@ -272,7 +276,10 @@ def triangular_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]
 
 
 def arctan_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `Arctan`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
+    r"""The functions of `Arctan`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
+
+    With $x = v - \text{thr}$, `d_spike_fx` is $1 / \pi (1 + (\pi \alpha x / 2)^2)$ and `surr_fx` is
+    $\arctan(\pi \alpha x / 2) / \pi$; see `Arctan` for the factor between them.
 
     With `get_surr_fx`, `(spike_fx, surr_fx, d_spike_fx)`.
 
@@ -283,7 +290,10 @@ def arctan_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
 
 
 def secant_lif_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `SecantLIF`: `(spike_fx, d_spike_fx)`, each of `(j, thr, c1, c2)`.
+    r"""The functions of `SecantLIF`: `(spike_fx, d_spike_fx)`, each of `(j, thr, c1, c2)`.
+
+    With $x = j - \text{thr}$, `d_spike_fx` is $c_1 c_2 \operatorname{sech}^2(c_2 x)$ for $x > 0$, else
+    0, and `surr_fx` is $\max(0, c_1 \tanh(c_2 x))$.
 
     With `get_surr_fx`, `(spike_fx, surr_fx, d_spike_fx)`.
 
@@ -294,7 +304,9 @@ def secant_lif_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]
 
 
 def fast_sigmoid_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `FastSigmoid`, each of `(v, thr, beta)`; in the order of the others.
+    r"""The functions of `FastSigmoid`, each of `(v, thr, beta)`; in the order of the others.
+
+    `d_spike_fx` is $1 / (1 + \beta |v - \text{thr}|)^2$.
 
     >>> fast_sigmoid_estimator()[1](jnp.array([0.1]), beta=10.0)
     Array([0.25], dtype=float32)
@@ -303,7 +315,9 @@ def fast_sigmoid_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ..
 
 
 def gaussian_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `Gaussian`, each of `(v, thr, sigma)`; in the order of the others.
+    r"""The functions of `Gaussian`, each of `(v, thr, sigma)`; in the order of the others.
+
+    `d_spike_fx` is the normal density of $v - \text{thr}$ with deviation $\sigma$.
 
     >>> gaussian_estimator(True)[1](jnp.array([1.0]), thr=1.0)
     Array([0.5], dtype=float32)
@@ -312,7 +326,9 @@ def gaussian_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
 
 
 def piecewise_quadratic_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `PiecewiseQuadratic`, each of `(v, thr, beta)`; ordered as the others.
+    r"""The functions of `PiecewiseQuadratic`, each of `(v, thr, beta)`; ordered as the others.
+
+    `d_spike_fx` is $\max(0, \beta - \beta^2 |v - \text{thr}|)$.
 
     >>> piecewise_quadratic_estimator()[1](jnp.array([0.5]))
     Array([0.5], dtype=float32)
@@ -321,7 +337,9 @@ def piecewise_quadratic_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunct
 
 
 def boxcar_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `Boxcar`, each of `(v, thr, window)`; in the order of the others.
+    r"""The functions of `Boxcar`, each of `(v, thr, window)`; in the order of the others.
+
+    `d_spike_fx` is $1[|v - \text{thr}| \le \text{window}]$.
 
     >>> boxcar_estimator()[1](jnp.array([0.0, 3.0]), window=2.0)
     Array([1., 0.], dtype=float32)

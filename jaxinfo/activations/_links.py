@@ -21,6 +21,8 @@ def softmax(
 
     Safe from overflow: the maximum is subtracted first. Entries at infinity share the mass.
 
+    **Source:** Bridle (1990), in *Neurocomputing*, NATO ASI F68:227.
+
     >>> import jax.numpy as jnp
     >>> softmax(jnp.array([[0.0, 0.0], [1e30, 0.0]]))
     Array([[0.5, 0.5],

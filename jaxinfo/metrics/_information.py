@@ -20,6 +20,8 @@ def measure_entropy(
     Rows are taken as they are, not normalised. `jaxinfo.info.entropy` is for counts. The gradient
     in an empty cell is 0.
 
+    **Source:** Shannon (1948), *Bell System Technical Journal* 27:379.
+
     >>> measure_entropy(jnp.array([[0.5, 0.5, 0.0]]))
     Array(1., dtype=float32)
     """
@@ -32,6 +34,8 @@ def measure_perplexity(
     r"""$2^H$ with $H$ the entropy in bits: how many equally likely classes the row amounts to.
 
     Without `preserve_batch`, $2$ to the mean entropy of the batch. With it, 0 outside the mask.
+
+    **Source:** Jelinek et al. (1977), *J. Acoust. Soc. Am.* 62:S63.
 
     >>> measure_perplexity(jnp.array([[0.5, 0.5, 0.0]]))
     Array(2., dtype=float32)

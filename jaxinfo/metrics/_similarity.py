@@ -21,6 +21,8 @@ def measure_Pearson_correlation(
 
     **Raises:** `ValueError` if the shapes differ.
 
+    **Source:** Pearson (1895), *Proc. Royal Society* 58:240.
+
     >>> x = jnp.array([[1.0], [2.0], [3.0]])
     >>> measure_Pearson_correlation(x, 5 - 2 * x).round(4)
     Array([-1.], dtype=float32)

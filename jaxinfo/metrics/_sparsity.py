@@ -20,8 +20,9 @@ def measure_sparsity(
     *,
     mask: Mask = None,
 ) -> Score:
-    """The fraction of active entries, those above `tolerance`, in each code: low means sparse.
+    r"""The fraction of active entries of each code, $|\{j : x_{ij} > \text{tolerance}\}| / d$.
 
+    Low means sparse.
     An entry equal to the tolerance is not active. One score a row, unless `preserve_batch` is
     false. The gradient is 0.
 
@@ -82,7 +83,9 @@ def measure_gini_index(codes: Codes, preserve_batch: bool = True, *, mask: Mask 
 def measure_firingRate(
     spikes: Num[Input, "steps neurons"] | Bool[Input, "steps neurons"], preserve_batch: bool = False
 ) -> Float[Array, "1 neurons"] | Float[Array, ""]:
-    """Mean number of spikes a step: one rate per neuron with `preserve_batch`, else their mean.
+    r"""Mean number of spikes a step, $\frac{1}{T} \sum_t s_{tj}$.
+
+    One rate per neuron with `preserve_batch`, else the mean of all.
 
     >>> measure_firingRate(jnp.array([[1, 0], [1, 1]]), preserve_batch=True)
     Array([[1. , 0.5]], dtype=float32)
@@ -94,8 +97,9 @@ def measure_firingRate(
 def measure_fanoFactor(
     spikes: Num[Input, "steps neurons"] | Bool[Input, "steps neurons"], preserve_batch: bool = False
 ) -> Float[Array, "1 neurons"] | Float[Array, ""]:
-    r"""Fano factor: variance over mean of the spike counts in time, one per neuron or their mean.
+    r"""Fano factor: variance over mean of the spike counts in time, $\sigma_j^2 / \mu_j$.
 
+    One per neuron with `preserve_batch`, else the mean of all.
     1 for a Poisson process, 0 for a regular one. Counts are those of each step (the variance is the
     population's); sum the steps of longer windows first. 0 for a neuron that never fires.
 
