@@ -7,8 +7,14 @@ from jaxtyping import Array, Bool, Float
 Input = Array | np.ndarray
 
 
-def same_shape(expected: str, *, leading: int | None = None, **inputs: Input) -> None:
-    """Raise a `ValueError` unless all are matrices of one shape (in the `leading` axes)."""
+def rows(
+    expected: str, mask: Bool[Input, " n"] | None, *, leading: int | None = None, **inputs: Input
+) -> list[Array]:
+    """The inputs with 0 in the rows outside the mask, so that nothing there reaches a gradient.
+
+    **Raises:** `ValueError` unless all are matrices of one shape (in the `leading` axes), and the
+    mask has one entry an example.
+    """
     shapes = {name: jnp.shape(x) for name, x in inputs.items()}
     if any(len(shape) != 2 for shape in shapes.values()) or (
         len({shape[:leading] for shape in shapes.values()}) > 1
@@ -18,6 +24,16 @@ def same_shape(expected: str, *, leading: int | None = None, **inputs: Input) ->
         raise ValueError(
             f"Expected arrays of shape {expected}, one example a row, {same} in all; got {listed}."
         )
+    arrays = [jnp.asarray(x) for x in inputs.values()]
+    if mask is None:
+        return arrays
+    n = len(arrays[0])
+    if jnp.shape(mask) != (n,):
+        raise ValueError(
+            f"`mask` must have one entry for each of the {n} examples; got shape {jnp.shape(mask)}."
+        )
+    kept = jnp.asarray(mask)[:, None]
+    return [jnp.where(kept, x, 0).astype(x.dtype) for x in arrays]
 
 
 def over_batch(
@@ -26,14 +42,7 @@ def over_batch(
     """The mean score of the examples in the mask, or all of them as a column (0 outside it).
 
     NaN for the mean of no examples.
-
-    **Raises:** `ValueError` unless the mask has one entry an example.
     """
-    if mask is not None and jnp.shape(mask) != scores.shape:
-        raise ValueError(
-            f"`mask` must have one entry for each of the {len(scores)} examples; got shape "
-            f"{jnp.shape(mask)}."
-        )
     kept = scores if mask is None else jnp.where(mask, scores, 0)
     if preserve_batch:
         return kept[:, None]

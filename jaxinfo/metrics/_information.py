@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
 from .._core import safe_divide, xlog2x
-from ._batch import Input, over_batch
+from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
 Mask = Bool[Input, " n"] | None
@@ -25,7 +25,8 @@ def measure_entropy(
     >>> measure_entropy(jnp.array([[0.5, 0.5, 0.0]]))
     Array(1., dtype=float32)
     """
-    return over_batch(jnp.sum(-xlog2x(jnp.asarray(p)), axis=1), preserve_batch, mask)
+    (p,) = rows("(n, classes)", mask, p=p)
+    return over_batch(jnp.sum(-xlog2x(p), axis=1), preserve_batch, mask)
 
 
 def measure_perplexity(

@@ -8,7 +8,7 @@ column). All raise a `ValueError` for arrays whose shapes differ: nothing is bro
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, Num
 
-from ._batch import Input, over_batch, same_shape
+from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
 Mask = Bool[Input, " n"] | None
@@ -29,10 +29,10 @@ def measure_ACC(
     Array(0.5, dtype=float32)
     """
     if jnp.ndim(y) == 1:
-        same_shape("(n, classes) and (n,)", leading=1, mu=mu, y=y[:, None])
-        labels = y
+        mu, y = rows("(n, classes) and (n,)", mask, leading=1, mu=mu, y=y[:, None])
+        labels = y[:, 0]
     else:
-        same_shape("(n, classes)", mu=mu, y=y)
+        mu, y = rows("(n, classes)", mask, mu=mu, y=y)
         labels = jnp.argmax(y, axis=1)
     return over_batch((jnp.argmax(mu, axis=1) == labels).astype(float), False, mask)
 
@@ -52,8 +52,8 @@ def measure_MSE(
     >>> measure_MSE(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]]))
     Array(5., dtype=float32)
     """
-    same_shape("(n, d)", mu=mu, x=x)
-    return over_batch(jnp.sum(jnp.square(mu - jnp.asarray(x)), axis=1), preserve_batch, mask)
+    mu, x = rows("(n, d)", mask, mu=mu, x=x)
+    return over_batch(jnp.sum(jnp.square(mu - x), axis=1), preserve_batch, mask)
 
 
 def measure_BCE(
@@ -75,7 +75,7 @@ def measure_BCE(
     >>> measure_BCE(jnp.array([[0.5, 1.0]]), jnp.array([[1.0, 1.0]]))
     Array(0.6931473, dtype=float32)
     """
-    same_shape("(n, d)", p=p, x=x)
+    p, x = rows("(n, d)", mask, p=p, x=x)
     log_p, log_q = _log_clipped(p, offset), _log_complement(p, offset)
     return over_batch(-jnp.sum(_times(x, log_p) + _times(1 - x, log_q), 1), preserve_batch, mask)
 
@@ -96,7 +96,7 @@ def measure_CatNLL(
     >>> measure_CatNLL(jnp.array([[0.25, 0.75]]), jnp.array([[1.0, 0.0]]))
     Array(1.3862944, dtype=float32)
     """
-    same_shape("(n, classes)", p=p, x=x)
+    p, x = rows("(n, classes)", mask, p=p, x=x)
     return over_batch(-jnp.sum(_times(x, _log_clipped(p, offset)), axis=1), preserve_batch, mask)
 
 
@@ -119,25 +119,25 @@ def measure_KLD(
     >>> measure_KLD(jnp.array([[0.5, 0.5]]), jnp.array([[1.0, 0.0]]))
     Array(0.6931472, dtype=float32)
     """
-    same_shape("(n, classes)", p_xHat=p_xHat, p_x=p_x)
+    p_xHat, p_x = rows("(n, classes)", mask, p_xHat=p_xHat, p_x=p_x)
     present = p_x > 0
     truth = jnp.where(present, p_x, 1)
     ratio = jnp.log(truth) - jnp.log(jnp.where(present, p_xHat, 1))
     return over_batch(jnp.sum(jnp.where(present, truth * ratio, 0), axis=1), preserve_batch, mask)
 
 
-def _log_clipped(p: Input, offset: float) -> Array:
+def _log_clipped(p: Array, offset: float) -> Array:
     low, high = p <= offset, p >= 1 - offset
     middle = jnp.log(jnp.where(low | high, 0.5, p))
     return jnp.where(low, jnp.log(offset), jnp.where(high, jnp.log1p(-offset), middle))
 
 
-def _log_complement(p: Input, offset: float) -> Array:
+def _log_complement(p: Array, offset: float) -> Array:
     low, high = p <= offset, p >= 1 - offset
     middle = jnp.log1p(-jnp.where(low | high, 0.5, p))
     return jnp.where(low, jnp.log1p(-offset), jnp.where(high, jnp.log(offset), middle))
 
 
-def _times(x: Input, log: Array) -> Array:
+def _times(x: Array, log: Array) -> Array:
     """`x * log`, and 0 where `x` is 0: with an offset of 0 the logarithm can be infinite."""
     return jnp.where(x != 0, x * log, 0)

@@ -1,16 +1,16 @@
 """How alike two layers respond."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Num
 
-from .._core import moderate, over_largest
-from ._batch import Input, same_shape
+from .._core import as_inexact, moderate, over_largest
+from ._batch import Input, rows
 
 Mask = Bool[Input, " n"] | None
 
 
 def measure_Pearson_correlation(
-    a: Float[Input, "n d"], b: Float[Input, "n d"], *, mask: Mask = None
+    a: Num[Input, "n d"], b: Num[Input, "n d"], *, mask: Mask = None
 ) -> Float[Array, " d"]:
     r"""Pearson's correlation of each column of `a` with that of `b`, over the examples.
 
@@ -27,13 +27,12 @@ def measure_Pearson_correlation(
     >>> measure_Pearson_correlation(x, 5 - 2 * x).round(4)
     Array([-1.], dtype=float32)
     """
-    same_shape("(n, d)", a=a, b=b)
-    a, b = (_unit(_centred(x, mask, 0)) for x in (a, b))
+    a, b = (_unit(_centred(x, mask, 0)) for x in rows("(n, d)", mask, a=a, b=b))
     return jnp.sum(a * b, axis=0)
 
 
 def measure_linear_CKA(
-    a: Float[Input, "n d1"], b: Float[Input, "n d2"], *, mask: Mask = None
+    a: Num[Input, "n d1"], b: Num[Input, "n d2"], *, mask: Mask = None
 ) -> Float[Array, ""]:
     r"""Linear centred kernel alignment of two layers' responses to the same examples.
 
@@ -52,8 +51,7 @@ def measure_linear_CKA(
     >>> measure_linear_CKA(x, -3 * x[:, ::-1]).round(5)
     Array(1., dtype=float32)
     """
-    same_shape("(n, d)", leading=1, a=a, b=b)
-    a, b = (_centred(x, mask, None) for x in (a, b))
+    a, b = (_centred(x, mask, None) for x in rows("(n, d)", mask, leading=1, a=a, b=b))
     n, features = a.shape[0], a.shape[1] + b.shape[1]
     if n < features:
         left, right = a @ a.T, b @ b.T
@@ -66,13 +64,13 @@ def measure_linear_CKA(
     return jnp.where(some, cross / product, 0)
 
 
-def _centred(x: Input, mask: Mask, axis: int | None) -> Array:
+def _centred(x: Array, mask: Mask, axis: int | None) -> Array:
     """Columns less their mean over the mask, on the scale of 1 along `axis`; 0 outside the mask."""
-    x = jnp.asarray(x)
+    x = as_inexact(x)
     if not len(x):
         return x
     kept = jnp.ones((len(x), 1), bool) if mask is None else jnp.asarray(mask)[:, None]
-    x = moderate(jnp.where(kept, x, 0), axis)
+    x = moderate(x, axis)
     # Less one of the column's own entries first, so that a constant column is exactly 0.
     x = jnp.where(kept, x - x[jnp.argmax(kept)], 0)
     mean = jnp.mean(x, axis=0) * (len(x) / jnp.maximum(jnp.sum(kept), 1)).astype(x.dtype)

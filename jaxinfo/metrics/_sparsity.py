@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
 from .._core import as_inexact, over_largest, safe_divide
-from ._batch import Input, over_batch
+from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
 Mask = Bool[Input, " n"] | None
@@ -31,6 +31,7 @@ def measure_sparsity(
     >>> measure_sparsity(jnp.array([[0.0, 2.0, 0.0, 0.0]]))
     Array([[0.25]], dtype=float32)
     """
+    (codes,) = rows("(n, d)", mask, codes=codes)
     return over_batch(jnp.mean((codes > tolerance).astype(float), axis=1), preserve_batch, mask)
 
 
@@ -50,6 +51,7 @@ def measure_hoyer_sparsity(
     Array([[1.],
            [0.]], dtype=float32)
     """
+    (codes,) = rows("(n, d)", mask, codes=codes)
     d = codes.shape[1]
     if d < 2:
         raise ValueError(f"Hoyer's sparsity needs codes of at least two entries; got {d}.")
@@ -73,6 +75,7 @@ def measure_gini_index(codes: Codes, preserve_batch: bool = True, *, mask: Mask 
     >>> measure_gini_index(jnp.array([[0.0, 0.0, 0.0, 5.0]]))
     Array([[0.75]], dtype=float32)
     """
+    (codes,) = rows("(n, d)", mask, codes=codes)
     d = codes.shape[1]
     size = jnp.sort(over_largest(jnp.abs(as_inexact(codes)), 1), axis=1)
     weights = 2 * jnp.arange(1, d + 1) - d - 1

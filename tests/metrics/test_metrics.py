@@ -314,21 +314,53 @@ def test_gradients_are_the_slopes_and_finite_at_zero(x64):
         }
 
     a_dir, b_dir = np.random.default_rng(4).normal(size=(2, N, D))
-    both = jax.jit(
-        lambda a, b: (jax.jvp(total, (a, b), (a_dir, b_dir))[1], jax.jacrev(total)(a, b))
-    )
-    forward, backward = both(X, Y)
-    values, h = jax.jit(total), 1e-6
-    above, below = (values(X + s * h * a_dir, Y + s * h * b_dir) for s in (1, -1))
-    by_a = jax.jit(jax.jacrev(total, 1))(X, Y)
+
+    @jax.jit
+    def both(a, b):
+        values, forward = jax.jvp(total, (a, b), (a_dir, b_dir))
+        return values, forward, jax.jacrev(total, (0, 1))(a, b)
+
+    _, forward, backward = both(X, Y)
+    h = 1e-6
+    above, below = (both(X + s * h * a_dir, Y + s * h * b_dir)[0] for s in (1, -1))
     for name, slope in forward.items():
         steps = (above[name] - below[name]) / (2 * h)
         np.testing.assert_allclose(slope, steps, rtol=1e-5, atol=1e-8, err_msg=name)
-        turned = np.sum(backward[name] * a_dir) + np.sum(by_a[name] * b_dir)
+        turned = sum(np.sum(g * d) for g, d in zip(backward[name], (a_dir, b_dir), strict=True))
         np.testing.assert_allclose(turned, slope, rtol=1e-7, atol=1e-12, err_msg=name)
     zeros = np.zeros((N, D))
-    for name, gradient in both(zeros, zeros)[1].items():
-        assert np.all(np.isfinite(gradient)), name
+    for name, gradients in both(zeros, zeros)[2].items():
+        assert np.all(np.isfinite(gradients)), name
+
+
+def test_what_is_outside_the_mask_reaches_nothing():
+    """Padding may hold anything: the gradient is that of the examples that count, and 0 there."""
+    mask = np.array([True, True, False, False])
+    padded = np.float32([[0.3, 0.7], [0.9, 0.1], [np.nan, np.inf], [-np.inf, 0]])
+    fixed = np.float32([[0.2, 0.8], [0.6, 0.4], [0, np.nan], [np.inf, 1]])
+
+    def scores(a, b, mask):
+        return [
+            M.measure_MSE(a, b, mask=mask),
+            M.measure_BCE(a, b, mask=mask),
+            M.measure_CatNLL(a, b, mask=mask),
+            M.measure_KLD(a, b, mask=mask),
+            M.measure_entropy(a, mask=mask),
+            M.measure_perplexity(a, mask=mask),
+            M.measure_hoyer_sparsity(a, mask=mask),
+            M.measure_gini_index(a, False, mask=mask),
+            M.measure_sparsity(a, 0.0, False, mask=mask),
+            M.measure_Pearson_correlation(a, b, mask=mask).sum(),
+            M.measure_linear_CKA(a, b, mask=mask),
+        ]
+
+    both = jax.jit(lambda a, b, mask: (scores(a, b, mask), jax.jacrev(scores)(a, b, mask)))
+    values, gradients = both(padded, fixed, mask)
+    clean = both(*(np.where(mask[:, None], x, 0.5) for x in (padded, fixed)), mask)
+    np.testing.assert_array_equal(values, clean[0])
+    for gradient, other in zip(gradients, clean[1], strict=True):
+        np.testing.assert_array_equal(gradient[2:], 0)
+        np.testing.assert_array_equal(gradient, other)
 
 
 def test_vmap_is_a_loop():
