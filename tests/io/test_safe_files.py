@@ -314,6 +314,45 @@ def test_two_thousand_forged_headers():
     assert refused > 1000
 
 
+JUNK = [None, 0, -1, 2**70, 1.5, "", "0x1", [], {}, [1], {"kind": "none"}, True, "key", "scalar"]
+
+
+def _places(node):
+    """Every dictionary or list of a header with each of its keys."""
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, child in list(children):
+        yield node, key
+        if isinstance(child, dict | list):
+            yield from _places(child)
+
+
+def test_headers_of_another_structure():
+    """Parts replaced, left out or doubled, with a right checksum: refused, or another tree."""
+    good = _to_bytes(TREE)
+    start = len(_MAGIC) + 40
+    length = int.from_bytes(good[start - 8 : start], "little")
+    header, blocks = good[start : start + length], good[start + length :]
+    rng = np.random.default_rng(2)
+    refused = 0
+    for i in range(600):
+        forged = json.loads(header)
+        places = list(_places(forged))
+        node, key = places[int(rng.integers(len(places)))]
+        match i % 4:
+            case 0 | 1:
+                node[key] = JUNK[int(rng.integers(len(JUNK)))]
+            case 2:
+                del node[key]
+            case 3 if isinstance(node, list):
+                node.insert(key, node[key])
+        for like in ((), (TREE,)):
+            try:
+                _from_bytes(forge(forged, blocks), *like)
+            except FileFormatError:
+                refused += 1
+    assert refused > 600
+
+
 def test_folders(tmp_path):
     makedir(tmp_path / "a" / "b")  # absolute and nested
     makedir(str(tmp_path / "a" / "b"))  # and again
