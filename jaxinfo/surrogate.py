@@ -193,7 +193,7 @@ class FastSigmoid(AbstractSurrogate):
 
 
 class Gaussian(AbstractSurrogate):
-    r"""Derivative $e^{-x^2 / 2\sigma^2} / \sqrt{2\pi} \sigma$; `smooth` is the normal integral.
+    r"""Derivative $e^{-x^2 / 2\sigma^2} / (\sqrt{2\pi} \sigma)$; `smooth` is the normal integral.
 
     **Source:** Yin, Corradi and Bohte (2021), arXiv:2103.12593.
 
@@ -278,8 +278,8 @@ def triangular_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]
 def arctan_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     r"""The functions of `Arctan`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
 
-    With $x = v - \text{thr}$, `d_spike_fx` is $1 / \pi (1 + (\pi \alpha x / 2)^2)$ and `surr_fx` is
-    $\arctan(\pi \alpha x / 2) / \pi$; see `Arctan` for the factor between them.
+    With $x = v - \text{thr}$, `d_spike_fx` is $1 / (\pi (1 + (\pi \alpha x / 2)^2))$ and `surr_fx`
+    is $\arctan(\pi \alpha x / 2) / \pi$; see `Arctan` for the factor between them.
 
     With `get_surr_fx`, `(spike_fx, surr_fx, d_spike_fx)`.
 
