@@ -31,9 +31,12 @@ _DTYPES = {
     for dtype in (
         *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
         *("float16", "float32", "float64", "complex64", "complex128"),
-        *(jnp.bfloat16, jnp.float8_e4m3fn, jnp.float8_e5m2),
+        jnp.bfloat16,
+        *(getattr(jnp, name) for name in dir(jnp) if name.startswith("float8_")),
     )
 }
+_DEEPEST = 64
+"""Levels of a tree; what can be written can be read, and nothing runs into Python's own limit."""
 _UNTOLD = object()
 """Stands for a part of `like` that was not given."""
 
@@ -49,13 +52,14 @@ def serialize(fname: str | os.PathLike[str], object: Any) -> None:
     booleans, integers, floats, complex numbers, strings, bytes; JAX and NumPy arrays and NumPy
     scalars of any dtype down to bfloat16 and float8; typed random keys; and of Equinox modules,
     named tuples, optimiser states and other registered pytrees, from which the leaves are written.
-    A function inside a module, such as its activation, is not written: `like` brings it back.
+    A function inside a module, such as its activation, and static fields are not written: `like`
+    brings them back. Arrays that occur twice are written twice.
 
     The bytes go to a temporary file beside `fname`, which takes its name at the end, so that a
     crash leaves the old file, or none.
 
-    **Raises:** `TypeError` for what cannot be written, with its place in the tree; then no file is
-    made.
+    **Raises:** `TypeError` for what cannot be written, with its place in the tree, and `ValueError`
+    for a tree of more than 64 levels or one that holds itself; then no file is made.
 
     >>> import tempfile, pathlib
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "tree.jaxinfo"
@@ -64,8 +68,8 @@ def serialize(fname: str | os.PathLike[str], object: Any) -> None:
     {'a': [1, 2.5, 'x'], 'w': Array([0., 1., 2.], dtype=float32)}
     """
     data = _to_bytes(object)
-    target = pathlib.Path(fname)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    target = pathlib.Path(os.path.realpath(fname))  # a link stays a link
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(data)
@@ -140,8 +144,8 @@ def _from_bytes(data: bytes, like: Any = _UNTOLD) -> Any:
         raise FileFormatError("The checksum does not agree: the file is truncated or corrupted.")
     length = int.from_bytes(body[:8], "little")
     try:
-        header = json.loads(body[8 : 8 + length].decode("ascii"))
-        if header["version"] != _VERSION:
+        header = json.loads(body[8 : 8 + length].decode("ascii"), object_pairs_hook=_once)
+        if _of_type(int, header["version"]) != _VERSION:
             raise FileFormatError(
                 f"The file is of version {header['version']!r}; this jaxinfo reads {_VERSION}."
             )
@@ -156,6 +160,13 @@ def _from_bytes(data: bytes, like: Any = _UNTOLD) -> Any:
         raise FileFormatError(f"The file is malformed: {error!r}") from error
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object none of whose names is given twice."""
+    if len(found := dict(pairs)) != len(pairs):
+        raise FileFormatError("A name is given twice in the header.")
+    return found
+
+
 _SCALARS: dict[type, tuple[str, Callable[[Any], Any]]] = {
     bool: ("bool", bool),
     int: ("int", hex),
@@ -165,11 +176,11 @@ _SCALARS: dict[type, tuple[str, Callable[[Any], Any]]] = {
     bytes: ("bytes", bytes.hex),
 }
 _READ_SCALAR: dict[str, Callable[[Any], Any]] = {
-    "bool": lambda value: _of_type(bool, value),
+    "bool": bool,
     "int": lambda value: int(value, 16),
     "float": float.fromhex,
     "complex": lambda pair: complex(*map(float.fromhex, pair)),
-    "str": lambda value: _of_type(str, value),
+    "str": str,
     "bytes": bytes.fromhex,
 }
 
@@ -187,6 +198,11 @@ class _Writer:
     blocks: list[bytes] = dataclasses.field(default_factory=list)
 
     def node(self, x: Any, path: tuple[str, ...]) -> Any:
+        if len(path) > _DEEPEST:
+            raise ValueError(
+                f"The tree has more than {_DEEPEST} levels, or holds itself, at "
+                f"{'.'.join(path[:8])}..."
+            )
         if x is None:
             return {"kind": "none"}
         if type(x) in _SCALARS:
@@ -202,8 +218,10 @@ class _Writer:
             return {"kind": "key", "impl": str(jax.random.key_impl(x)), "data": data}
         if isinstance(x, jax.Array):
             return self.array("jax", x, path)
-        if isinstance(x, np.ndarray | np.generic):
-            return self.array("numpy" if isinstance(x, np.ndarray) else "scalar", x, path)
+        if type(x) in (np.ndarray, np.memmap):  # others know more than their numbers: masks, ...
+            return self.array("numpy", x, path)
+        if isinstance(x, np.generic):
+            return self.array("scalar", x, path)
         children, _ = _one_level(x)
         if children is not None:
             names, values = zip(*children, strict=True) if children else ((), ())
@@ -246,13 +264,20 @@ class _Reader:
     used: int = 0
 
     def node(self, node: dict[str, Any], like: Any, path: tuple[str, ...]) -> Any:
+        if len(path) > _DEEPEST:
+            raise FileFormatError(f"The tree has more than {_DEEPEST} levels.")
         kind = node["kind"]
         if kind == "none":
             return self.agree(None, like, path)
         if kind in _READ_SCALAR:
-            return self.agree(_READ_SCALAR[kind](node["value"]), like, path)
+            value = _READ_SCALAR[kind](node["value"])
+            if _SCALARS[type(value)][1](value) != node["value"]:
+                raise FileFormatError(f"A {kind} is not written as `serialize` writes it.")
+            return self.agree(value, like, path)
         if kind == "dict":
             keys = [self.node(key, _UNTOLD, path) for key in node["keys"]]
+            if len(set(keys)) != len(keys):
+                raise FileFormatError("A dictionary has a key twice.")
             self.same("keys", set(keys), like, lambda x: set(x) if type(x) is dict else None, path)
             return dict(zip(keys, self.children(node, keys, like, keys, path), strict=True))
         if kind in ("list", "tuple"):
@@ -330,6 +355,10 @@ class _Reader:
         block = self.data[self.used : self.used + size]
         if min(shape, default=0) < 0 or len(block) != size:
             raise FileFormatError(f"An array of shape {shape} is longer than the file.")
+        if dtype.kind == "b" and block.strip(b"\x00\x01"):
+            raise FileFormatError("A boolean is neither 0 nor 1.")
+        if node["kind"] == "scalar" and shape:
+            raise FileFormatError(f"A scalar has shape {shape}.")
         self.used += size
         values = np.frombuffer(block, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
         if node["kind"] != "jax":

@@ -1,4 +1,8 @@
-"""Floor 0: small operations on tensors: clamp, normalise, drop, initialise."""
+"""Floor 0: small operations on tensors: clamp, normalise, drop, initialise.
+
+Those of `ngclearn.utils.model_utils` (Ororbia and Kifer 2022, *Nature Communications* 13:2064), by
+their documented definitions.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -6,9 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray
 
-from ._core import as_inexact, unknown_name
+from ._core import as_inexact, checked, over_largest, safe_divide, unknown_name
 
 
 def clamp_min(x: ArrayLike, min_val: ArrayLike) -> Array:
@@ -35,14 +39,14 @@ def clamp_max(x: ArrayLike, max_val: ArrayLike) -> Array:
     return jnp.where(x >= max_val, jnp.asarray(max_val, x.dtype), x)
 
 
-def one_hot(P: Float[ArrayLike, "*batch classes"]) -> Float[Array, "*batch classes"]:
+def one_hot(P: Num[ArrayLike, "*batch classes"]) -> Float[Array, "*batch classes"]:
     """1 at the largest entry of the last axis, 0 elsewhere; of equal entries the first.
 
     >>> one_hot(jnp.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]))
     Array([[0., 1., 0.],
            [1., 0., 0.]], dtype=float32)
     """
-    P = jnp.asarray(P)
+    P = as_inexact(P)
     return jax.nn.one_hot(jnp.argmax(P, axis=-1), P.shape[-1], dtype=P.dtype)
 
 
@@ -57,7 +61,7 @@ def binarize(data: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
 
 
 def normalize_matrix(
-    data: Float[ArrayLike, "*shape"],
+    M: Num[ArrayLike, "*shape"],
     wnorm: ArrayLike,
     order: float | int = 1,
     axis: int = 0,
@@ -68,8 +72,10 @@ def normalize_matrix(
     $$y = x + s \left(\frac{w}{\|x\|_p} - 1\right) x, \qquad
     \|x\|_p = \Bigl(\sum_i |x_i|^p\Bigr)^{1/p}.$$
 
-    A vector of zeros has no direction: it stays zero, with a gradient of zero. The size of the
-    numbers does not matter: neither tiny nor huge vectors under- or overflow.
+    A vector of zeros has no direction: it stays zero, and nothing of the derivative of its
+    direction passes (the gradient is $1 - s$: 0 for the default). The size of the numbers does not
+    matter: neither tiny nor huge vectors under- or overflow, as long as they are normal numbers.
+    What is infinite has no share of a norm: NaN.
 
     **Arguments:**
 
@@ -84,26 +90,24 @@ def normalize_matrix(
     Array([[0.6, 0. ],
            [0.8, 0. ]], dtype=float32)
     """
-    if not order > 0:
-        raise ValueError(f"`order` must be positive, such as 1, 2 or jnp.inf; got {order}.")
-    x = jnp.asarray(data)
-    # The result does not depend on this factor, so neither does its gradient.
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=axis, keepdims=True))
-    nonzero = largest > 0
-    unit = x / jnp.where(nonzero, largest, 1)
+    if isinstance(order, str) or not order > 0:
+        raise ValueError(f"`order` must be positive, such as 1, 2 or jnp.inf; got {order!r}.")
+    x = as_inexact(M)
+    unit = over_largest(x, axis)  # of the same direction, whatever the size
     size = jnp.abs(unit)
+    nonzero = size > 0
     if order == jnp.inf:
-        norm = jnp.max(size, axis=axis, keepdims=True)
+        norm = jnp.max(size, axis=axis, keepdims=True, initial=0)
     else:
-        powers = jnp.where(size > 0, jnp.where(size > 0, size, 1) ** order, 0)
+        powers = jnp.where(nonzero, jnp.where(nonzero, size, 1) ** order, 0)
         total = jnp.sum(powers, axis=axis, keepdims=True)
-        norm = jnp.where(nonzero, jnp.where(nonzero, total, 1) ** (1 / order), 0)
-    target = unit * (wnorm / jnp.where(nonzero, norm, 1))
+        norm = jnp.where(total > 0, jnp.where(total > 0, total, 1) ** (1 / order), 0)
+    target = safe_divide(unit * wnorm, norm)
     return (x * (1 - jnp.asarray(scale, x.dtype)) + scale * target).astype(x.dtype)
 
 
 def drop_out(
-    dkey: PRNGKeyArray, input: Float[ArrayLike, "*shape"], rate: ArrayLike = 0.0
+    dkey: PRNGKeyArray, input: Num[ArrayLike, "*shape"], rate: ArrayLike = 0.0
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     r"""Drop each entry with probability `rate`: `(output, mask)`.
 
@@ -111,14 +115,18 @@ def drop_out(
     $\text{output} = \text{input} \cdot \text{mask} / (1 - \text{rate})$, so that the expectation
     stays. At rate 1 everything is dropped; at rate 0 nothing is, whatever the key.
 
+    **Raises:** `ValueError` for a rate outside [0, 1], where its value is known.
+
     **Source:** Srivastava et al. (2014), *JMLR* 15:1929.
 
     >>> output, mask = drop_out(jr.key(0), jnp.ones(1000), 0.2)
     >>> sorted(set(output.tolist())), f"{mask.mean():.1f}"
     ([0.0, 1.25], '0.8')
     """
-    x = jnp.asarray(input)
-    kept = 1 - jnp.asarray(rate, x.dtype)
+    x = as_inexact(input)
+    rate = jnp.asarray(rate, x.dtype)
+    outside = jnp.any(~((rate >= 0) & (rate <= 1)))
+    kept = 1 - checked(rate, outside, f"`rate` is a probability between 0 and 1; got {rate}.")
     mask = jr.bernoulli(dkey, kept, x.shape)
     return jnp.where(mask, x / jnp.where(kept > 0, kept, 1), 0), mask.astype(x.dtype)
 
@@ -138,13 +146,18 @@ def initialize_params(
 
     The last three may carry a third entry, which is ignored, and ignore the key.
 
-    **Raises:** `KeyError` for another name; `ValueError` for the wrong count of numbers, or for
-    `"eye"` and `"hollow"` of a shape that is not a matrix.
+    **Raises:** `KeyError` for another name; `ValueError` for the wrong count of numbers, for a name
+    alone, or for `"eye"` and `"hollow"` of a shape that is not a matrix.
 
     >>> initialize_params(jr.key(0), ("hollow", 0.7, 0.0), (2, 2))
     Array([[0. , 0.7],
            [0.7, 0. ]], dtype=float32)
     """
+    if isinstance(initKernel, str) or not initKernel:
+        raise ValueError(
+            f'`initKernel` must be a name and its numbers, as ("uniform", 0.0, 1.0); got '
+            f"{initKernel!r}."
+        )
     name, *numbers = initKernel
     if name not in _KERNELS:
         raise unknown_name("kernel", str(name), _KERNELS)
@@ -200,10 +213,11 @@ class HasComponents(Protocol):
     components: Mapping[str, Any]
 
 
-def pull_equations(model: Any) -> str:
+def pull_equations(controller: Any) -> str:
     r"""The equations of the parts of a model, one line `name: equation` each.
 
-    A part is anything with a string attribute `equation`. The model is an object with a dictionary
+    A part is anything with a string attribute `equation`. The model (`controller` is its documented
+    name) is an object with a dictionary
     `components`, or else any pytree, whose parts are then named by their place in it. Empty if no
     part has an equation.
 
@@ -212,10 +226,10 @@ def pull_equations(model: Any) -> str:
     >>> pull_equations({"z0": neuron, "w1": 3.0})
     'z0: tau * dv/dt = -v + j'
     """
-    if isinstance(model, HasComponents):
-        parts = list(model.components.items())
+    if isinstance(controller, HasComponents):
+        parts = list(controller.components.items())
     else:
-        found = jax.tree_util.tree_flatten_with_path(model, is_leaf=_has_equation)[0]
+        found = jax.tree_util.tree_flatten_with_path(controller, is_leaf=_has_equation)[0]
         parts = [
             (jax.tree_util.keystr(path, simple=True, separator=".") or type(part).__name__, part)
             for path, part in found

@@ -14,6 +14,7 @@ eight here can be used in three ways: as the documented tuple of functions, as a
 """
 
 import abc
+import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -33,7 +34,8 @@ class AbstractSurrogate(eqx.Module):
 
     `surrogate(v, thr)` is exactly 0 or 1, and 0 at the threshold. Its derivative with respect to
     $v$ (and, with the other sign, the threshold) is `derivative(v - thr)`; with respect to the
-    parameters it is that of `smooth(v - thr)`, so that a slope can be learned.
+    parameters it is that of `smooth(v - thr)`, so that a slope can be learned. Parameters are
+    positive numbers; nothing keeps a learned one from crossing 0.
     """
 
     @abc.abstractmethod
@@ -180,14 +182,18 @@ class FastSigmoid(AbstractSurrogate):
     beta: Parameter = eqx.field(converter=_parameter, default=10.0)
 
     def smooth(self, x: Array) -> Array:
-        return x / (1 + self.beta.astype(x.dtype) * jnp.abs(x))
+        beta = self.beta.astype(x.dtype)
+        far = jnp.abs(x) > 1  # there the same over x, or it would be infinite over infinite
+        near, rest = jnp.where(far, 0, x), jnp.where(far, x, 1)
+        beyond = jnp.sign(x) / (1 / jnp.abs(rest) + beta)
+        return jnp.where(far, beyond, near / (1 + beta * jnp.abs(near)))
 
     def derivative(self, x: Array) -> Array:
         return 1 / jnp.square(1 + self.beta.astype(x.dtype) * jnp.abs(x))
 
 
 class Gaussian(AbstractSurrogate):
-    r"""Derivative $e^{-x^2 / 2\sigma^2} / \sqrt{2\pi} \sigma$; `smooth` is the normal integral.
+    r"""Derivative $e^{-x^2 / 2\sigma^2} / (\sqrt{2\pi} \sigma)$; `smooth` is the normal integral.
 
     **Source:** Yin, Corradi and Bohte (2021), arXiv:2103.12593.
 
@@ -198,7 +204,8 @@ class Gaussian(AbstractSurrogate):
     sigma: Parameter = eqx.field(converter=_parameter, default=0.5)
 
     def smooth(self, x: Array) -> Array:
-        return jax.scipy.special.ndtr(x / self.sigma.astype(x.dtype))
+        # As `jax.scipy.stats.norm.cdf`, which knows no half precision.
+        return jax.lax.erfc(-x / (self.sigma.astype(x.dtype) * math.sqrt(2))) / 2
 
     def derivative(self, x: Array) -> Array:
         sigma = self.sigma.astype(x.dtype)
@@ -242,7 +249,9 @@ def _estimator(
 
 
 def straight_through_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `StraightThrough`: `(spike_fx, d_spike_fx)`, each of `(v, thr)`.
+    r"""The functions of `StraightThrough`: `(spike_fx, d_spike_fx)`, each of `(v, thr)`.
+
+    `spike_fx` is $1[v > \text{thr}]$, `d_spike_fx` is 1.
 
     With `get_surr_fx`, `(spike_fx, surr_fx, d_spike_fx)`, where `surr_fx` is `spike_fx`.
 
@@ -254,7 +263,9 @@ def straight_through_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction
 
 
 def triangular_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `Triangular`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
+    r"""The functions of `Triangular`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
+
+    `d_spike_fx` is $\max(0, 1 - \alpha |v - \text{thr}|)$.
 
     With `get_surr_fx`, `(spike_fx, surr_fx, d_spike_fx)`, where `surr_fx` is `spike_fx`.
 
@@ -265,7 +276,10 @@ def triangular_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]
 
 
 def arctan_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `Arctan`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
+    r"""The functions of `Arctan`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
+
+    With $x = v - \text{thr}$, `d_spike_fx` is $1 / (\pi (1 + (\pi \alpha x / 2)^2))$ and `surr_fx`
+    is $\arctan(\pi \alpha x / 2) / \pi$; see `Arctan` for the factor between them.
 
     With `get_surr_fx`, `(spike_fx, surr_fx, d_spike_fx)`.
 
@@ -276,7 +290,10 @@ def arctan_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
 
 
 def secant_lif_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `SecantLIF`: `(spike_fx, d_spike_fx)`, each of `(j, thr, c1, c2)`.
+    r"""The functions of `SecantLIF`: `(spike_fx, d_spike_fx)`, each of `(j, thr, c1, c2)`.
+
+    With $x = j - \text{thr}$, `d_spike_fx` is $c_1 c_2 \operatorname{sech}^2(c_2 x)$ for $x > 0$, else
+    0, and `surr_fx` is $\max(0, c_1 \tanh(c_2 x))$.
 
     With `get_surr_fx`, `(spike_fx, surr_fx, d_spike_fx)`.
 
@@ -287,7 +304,9 @@ def secant_lif_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]
 
 
 def fast_sigmoid_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `FastSigmoid`, each of `(v, thr, beta)`; in the order of the others.
+    r"""The functions of `FastSigmoid`, each of `(v, thr, beta)`; in the order of the others.
+
+    `d_spike_fx` is $1 / (1 + \beta |v - \text{thr}|)^2$.
 
     >>> fast_sigmoid_estimator()[1](jnp.array([0.1]), beta=10.0)
     Array([0.25], dtype=float32)
@@ -296,7 +315,9 @@ def fast_sigmoid_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ..
 
 
 def gaussian_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `Gaussian`, each of `(v, thr, sigma)`; in the order of the others.
+    r"""The functions of `Gaussian`, each of `(v, thr, sigma)`; in the order of the others.
+
+    `d_spike_fx` is the normal density of $v - \text{thr}$ with deviation $\sigma$.
 
     >>> gaussian_estimator(True)[1](jnp.array([1.0]), thr=1.0)
     Array([0.5], dtype=float32)
@@ -305,7 +326,9 @@ def gaussian_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
 
 
 def piecewise_quadratic_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `PiecewiseQuadratic`, each of `(v, thr, beta)`; ordered as the others.
+    r"""The functions of `PiecewiseQuadratic`, each of `(v, thr, beta)`; ordered as the others.
+
+    `d_spike_fx` is $\max(0, \beta - \beta^2 |v - \text{thr}|)$.
 
     >>> piecewise_quadratic_estimator()[1](jnp.array([0.5]))
     Array([0.5], dtype=float32)
@@ -314,7 +337,9 @@ def piecewise_quadratic_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunct
 
 
 def boxcar_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
-    """The functions of `Boxcar`, each of `(v, thr, window)`; in the order of the others.
+    r"""The functions of `Boxcar`, each of `(v, thr, window)`; in the order of the others.
+
+    `d_spike_fx` is $1[|v - \text{thr}| \le \text{window}]$.
 
     >>> boxcar_estimator()[1](jnp.array([0.0, 3.0]), window=2.0)
     Array([1., 0.], dtype=float32)

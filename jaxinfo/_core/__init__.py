@@ -8,7 +8,13 @@ from ._errors import (
     unknown_name as unknown_name,
     value_checks as value_checks,
 )
-from ._numerics import as_inexact as as_inexact, safe_divide as safe_divide, xlog2x as xlog2x
+from ._numerics import (
+    as_inexact as as_inexact,
+    moderate as moderate,
+    over_largest as over_largest,
+    safe_divide as safe_divide,
+    xlog2x as xlog2x,
+)
 from ._words import (
     bits_for as bits_for,
     group_rows as group_rows,

@@ -1,5 +1,6 @@
 """Elementary functions whose value and gradient stay finite where the formula is a limit."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
@@ -21,6 +22,30 @@ def safe_divide(
     """`x / y`, and `at_zero` (with zero gradient) where `y` is 0."""
     nonzero = y != 0
     return jnp.where(nonzero, x / jnp.where(nonzero, y, 1), at_zero)
+
+
+Axis = int | tuple[int, ...] | None
+
+
+def moderate(x: Float[Array, "..."], axis: Axis = None) -> Float[Array, "..."]:
+    """`x` times one power of two along `axis` that leads away from overflow and underflow.
+
+    Exact, unlike a division. For what does not change with the scale of `x`.
+    """
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(x)), axis=axis, keepdims=True, initial=0)
+    far = 2.0 ** (jnp.finfo(x.dtype).maxexp // 4)
+    return x * jnp.where(largest > 1, 1 / far, far).astype(x.dtype)
+
+
+def over_largest(x: Float[Array, "..."], axis: Axis = None) -> Float[Array, "..."]:
+    """`x` over the largest size along `axis`, or 0 where all is 0: then no square overflows.
+
+    For what does not change with the scale of `x`: no gradient passes through the largest size.
+    """
+    # XLA divides by a broadcast number with its reciprocal, which underflows for the largest ones.
+    x = moderate(x, axis)
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(x)), axis=axis, keepdims=True, initial=0)
+    return safe_divide(x, largest)
 
 
 def as_inexact(x: ArrayLike) -> Inexact[Array, "..."]:

@@ -24,7 +24,7 @@ def identity(x: ArrayLike) -> Array:
 
 
 def relu(x: ArrayLike) -> Array:
-    r"""$f(x) = \max(0, x)$; the derivative at 0 is 0.
+    r"""$f(x) = \max(0, x)$; the derivative at 0 is 0 (Nair and Hinton 2010, ICML).
 
     >>> import jax.numpy as jnp
     >>> relu(jnp.array([-1.0, 0.0, 2.0]))
@@ -34,7 +34,8 @@ def relu(x: ArrayLike) -> Array:
 
 
 def relu6(x: ArrayLike) -> Array:
-    r"""$f(x) = \min(\max(0, x), 6)$; the derivative at 0 and at 6 is 0.
+    r"""$f(x) = \min(\max(0, x), 6)$; the derivative at 0 and at 6 is 0
+    (Krizhevsky 2010, convolutional deep belief networks).
 
     >>> import jax.numpy as jnp
     >>> relu6(jnp.array([-1.0, 0.0, 7.0]))
@@ -44,7 +45,8 @@ def relu6(x: ArrayLike) -> Array:
 
 
 def lrelu(x: ArrayLike) -> Array:
-    r"""Leaky ReLU: $f(x) = x$ for $x \ge 0$, else $0.01 x$; the derivative at 0 is 1.
+    r"""Leaky ReLU: $f(x) = x$ for $x \ge 0$, else $0.01 x$; the derivative at 0 is 1
+    (Maas et al. 2013, ICML workshop).
 
     >>> import jax.numpy as jnp
     >>> lrelu(jnp.array([-1.0, 0.0, 2.0]))
@@ -74,7 +76,7 @@ def sigmoid(x: ArrayLike) -> Array:
 
 
 def softplus(x: ArrayLike) -> Array:
-    r"""$f(x) = \ln(1 + e^x)$.
+    r"""$f(x) = \ln(1 + e^x)$ (Dugas et al. 2001, NIPS 13).
 
     >>> import jax.numpy as jnp
     >>> softplus(jnp.array([-1.0, 0.0, 2.0]))
@@ -177,7 +179,7 @@ def telu(x: ArrayLike) -> Array:
 
 
 def hard_tanh(x: ArrayLike) -> Array:
-    r"""$f(x) = \min(\max(x, -1), 1)$; the derivative at $\pm 1$ is 1.
+    r"""$f(x) = \min(\max(x, -1), 1)$; the derivative at $\pm 1$ is 1 (Collobert 2004).
 
     >>> import jax.numpy as jnp
     >>> hard_tanh(jnp.array([-1.0, 0.0, 2.0]))
@@ -187,7 +189,7 @@ def hard_tanh(x: ArrayLike) -> Array:
 
 
 def hard_sigmoid(x: ArrayLike) -> Array:
-    r"""$f(x) = \min(\max(x + 3, 0), 6) / 6$.
+    r"""$f(x) = \min(\max(x + 3, 0), 6) / 6$ (Howard et al. 2019, arXiv:1905.02244).
 
     >>> import jax.numpy as jnp
     >>> hard_sigmoid(jnp.array([-1.0, 0.0, 7.0]))
@@ -207,7 +209,7 @@ def hard_silu(x: ArrayLike) -> Array:
 
 
 def soft_sign(x: ArrayLike) -> Array:
-    r"""$f(x) = x / (1 + |x|)$.
+    r"""$f(x) = x / (1 + |x|)$ (Bergstra et al. 2009, technical report 1337, Montreal).
 
     >>> import jax.numpy as jnp
     >>> soft_sign(jnp.array([-1.0, 0.0, 2.0]))

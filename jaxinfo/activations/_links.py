@@ -1,14 +1,16 @@
 """Link functions: softmax, and the inverses of tanh and of the logistic function."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Num
 
-from .._core import as_inexact
+from .._core import as_inexact, checked
 
 
 def softmax(
-    x: Float[ArrayLike, "*batch classes"], tau: ArrayLike = 0.0
+    x: Num[ArrayLike, "*batch classes"], tau: ArrayLike = 0.0
 ) -> Float[Array, "*batch classes"]:
     r"""Softmax along the last axis, $f(x)_i = e^{x_i/\tau} / \sum_j e^{x_j/\tau}$.
 
@@ -19,22 +21,24 @@ def softmax(
 
     Safe from overflow: the maximum is subtracted first. Entries at infinity share the mass.
 
+    **Source:** Bridle (1990), in *Neurocomputing*, NATO ASI F68:227.
+
     >>> import jax.numpy as jnp
     >>> softmax(jnp.array([[0.0, 0.0], [1e30, 0.0]]))
     Array([[0.5, 0.5],
            [1. , 0. ]], dtype=float32)
     """
-    x = jnp.asarray(x)
-    scaled = x / _temperature(tau, x)
-    top = jnp.max(scaled, axis=-1, keepdims=True)
-    at_infinity = jnp.isposinf(top)
+    x = as_inexact(x)
+    top = jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True, initial=-jnp.inf))
     # With +inf among the entries, what is left of the others is nothing.
-    ceiling = jnp.where(scaled == top, 0.0, -jnp.inf).astype(x.dtype)
-    return jax.nn.softmax(jnp.where(at_infinity | jnp.isneginf(top), ceiling, scaled), axis=-1)
+    ceiling = jnp.where(x == top, 0.0, -jnp.inf).astype(x.dtype)
+    # The maximum goes first, so that a small temperature cannot make everything infinite.
+    below = jnp.where(jnp.isinf(top), ceiling, x - jnp.where(jnp.isinf(top), 0, top))
+    return jax.nn.softmax(below / _temperature(tau, x), axis=-1)
 
 
 def d_softmax(
-    x: Float[ArrayLike, "*batch classes"], tau: ArrayLike = 0.0
+    x: Num[ArrayLike, "*batch classes"], tau: ArrayLike = 0.0
 ) -> Float[Array, "*batch classes classes"]:
     r"""The Jacobian of `softmax`: $J_{ij} = f_i (\delta_{ij} - f_j) / \tau$ for each example.
 
@@ -53,15 +57,20 @@ def inverse_tanh(x: ArrayLike, clip_bound: ArrayLike = 0.0) -> Array:
 
     **Arguments:**
 
-    - `clip_bound`: if positive, `x` is first clipped to $[-1 + b, 1 - b]$. Without it $\pm 1$ give
-        $\pm\infty$ and what lies outside gives NaN.
+    - `clip_bound`: if positive, `x` is first clipped to $[-1 + b, 1 - b]$, where the derivative is
+        0; the values there are exact even where `1 - b` is not a number of the dtype. Without it
+        $\pm 1$ give $\pm\infty$ and what lies outside gives NaN.
+
+    **Raises:** `ValueError` for a bound of 1 or more, where its value is known.
 
     >>> import jax.numpy as jnp
     >>> inverse_tanh(jnp.tanh(jnp.array([-1.0, 0.5]))).round(4)
     Array([-1. ,  0.5], dtype=float32)
     """
     x = as_inexact(x)
-    return jnp.arctanh(_clipped(x, -1.0, 1.0, clip_bound))
+    bound = _bound(clip_bound, x, 1.0)
+    most = (jnp.log(2 - bound) - jnp.log(bound)) / 2
+    return _clipped(jnp.arctanh, x, (-1.0, 1.0), bound, (-most, most))
 
 
 def inverse_logistic(x: ArrayLike, clip_bound: ArrayLike = 0.03) -> Array:
@@ -69,15 +78,20 @@ def inverse_logistic(x: ArrayLike, clip_bound: ArrayLike = 0.03) -> Array:
 
     **Arguments:**
 
-    - `clip_bound`: if positive, `x` is first clipped to $[b, 1 - b]$. With 0 the ends of $[0, 1]$
-        give $\pm\infty$ and what lies outside gives NaN.
+    - `clip_bound`: if positive, `x` is first clipped to $[b, 1 - b]$, where the derivative is 0;
+        the values there are exact even where `1 - b` is not a number of the dtype. With 0 the ends
+        of $[0, 1]$ give $\pm\infty$ and what lies outside gives NaN.
+
+    **Raises:** `ValueError` for a bound of 1/2 or more, where its value is known.
 
     >>> import jax.numpy as jnp
     >>> inverse_logistic(jnp.array([0.5, 0.75, 1.0])).round(4)
     Array([0.    , 1.0986, 3.4761], dtype=float32)
     """
-    x = _clipped(as_inexact(x), 0.0, 1.0, clip_bound)
-    return jnp.log(x) - jnp.log1p(-x)
+    x = as_inexact(x)
+    bound = _bound(clip_bound, x, 0.5)
+    most = jnp.log1p(-bound) - jnp.log(bound)
+    return _clipped(lambda x: jnp.log(x) - jnp.log1p(-x), x, (0.0, 1.0), bound, (-most, most))
 
 
 def _temperature(tau: ArrayLike, like: Array) -> Array:
@@ -85,5 +99,20 @@ def _temperature(tau: ArrayLike, like: Array) -> Array:
     return jnp.where(tau > 0, tau, 1)
 
 
-def _clipped(x: Array, lower: float, upper: float, bound: ArrayLike) -> Array:
-    return jnp.where(jnp.asarray(bound) > 0, jnp.clip(x, lower + bound, upper - bound), x)
+def _bound(bound: ArrayLike, like: Array, limit: float) -> Array:
+    bound = jnp.asarray(bound, like.dtype)
+    message = f"`clip_bound` must be less than {limit:g}, or nothing is left; got {bound}."
+    return checked(bound, jnp.any(bound >= limit), message)
+
+
+def _clipped(
+    fn: Callable[[Array], Array],
+    x: Array,
+    ends: tuple[float, float],
+    bound: Array,
+    limits: tuple[Array, Array],
+) -> Array:
+    """`fn`, and its `limits` where `x` is within `bound` of an end or beyond, for a positive one."""
+    low, high = ((bound > 0) & outside for outside in (x <= ends[0] + bound, x >= ends[1] - bound))
+    inside = fn(jnp.where(low | high, sum(ends) / 2, x))
+    return jnp.where(low, limits[0], jnp.where(high, limits[1], inside))

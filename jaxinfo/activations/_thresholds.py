@@ -8,7 +8,8 @@ from .._core import as_inexact
 
 
 def heaviside(x: ArrayLike) -> Array:
-    r"""$f(x) = 1$ for $x \ge 0$, else 0: threshold neurons fire at their threshold.
+    r"""$f(x) = 1$ for $x \ge 0$, else 0: threshold neurons fire at their threshold
+    (McCulloch and Pitts 1943, *Bull. Math. Biophysics* 5:115).
 
     `jax.grad` gives its derivative, 0; `d_heaviside` is the straight-through estimate.
 
@@ -97,7 +98,8 @@ def threshold_cauchy(x: ArrayLike, lmbda: ArrayLike) -> Array:
 def bkwta(x: ArrayLike, nWTA: int = 5) -> Array:
     """Binary $K$ winners take all: 1 for the `nWTA` largest of the last axis, else 0.
 
-    All entries equal to the last winner win with it.
+    $f(x)_i = 1$ where $x_i$ is at least the `nWTA`-th largest entry: all entries equal to the last
+    winner win with it.
 
     **Raises:** `ValueError` unless `nWTA` lies between 1 and the length of the last axis.
 

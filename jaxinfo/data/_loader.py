@@ -1,6 +1,8 @@
 """Batches of several design matrices in one order."""
 
+import operator
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +29,8 @@ class DataLoader:
     - `key`: a random key.
 
     **Raises:** `ValueError` for no matrices, matrices of different length, a batch size below 1 or
-    above the number of examples, and for no key where one is needed.
+    above the number of examples, and for no key where one is needed; `TypeError` for a batch size
+    that is not a whole number.
 
     >>> loader = DataLoader([("x", jnp.arange(5) * 10)], 2, disable_shuffle=True)
     >>> [batch[0][1].tolist() for batch in loader]
@@ -43,15 +46,22 @@ class DataLoader:
 
     def __init__(
         self,
-        design_matrices: Sequence[tuple[str, Matrix]],
+        design_matrices: Sequence[tuple[str, Matrix | Sequence[Any]]],
         batch_size: int,
         disable_shuffle: bool = False,
         ensure_equal_batches: bool = True,
         key: PRNGKeyArray | None = None,
     ):
-        lengths = {name: len(matrix) for name, matrix in design_matrices}
-        if not lengths:
-            raise ValueError("`design_matrices` must hold at least one (name, matrix) pair.")
+        pairs = [
+            (name, matrix if isinstance(matrix, jax.Array) else np.asarray(matrix))
+            for name, matrix in design_matrices
+        ]
+        if not pairs or any(matrix.ndim == 0 for _, matrix in pairs):
+            raise ValueError(
+                "`design_matrices` must hold at least one (name, matrix) pair, each matrix with its "
+                f"examples along the first axis; got {[(n, x.shape) for n, x in pairs]}."
+            )
+        lengths = {name: len(matrix) for name, matrix in pairs}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"All design matrices must have equal length; got {lengths}.")
         (self.data_len,) = set(lengths.values())
@@ -65,8 +75,8 @@ class DataLoader:
                 "Shuffling needs `key=`, such as `key=jax.random.key(0)`; or pass "
                 "`disable_shuffle=True`."
             )
-        self.design_matrices = list(design_matrices)
-        self.batch_size = batch_size
+        self.design_matrices = pairs
+        self.batch_size = operator.index(batch_size)
         self.disable_shuffle = disable_shuffle
         self.ensure_equal_batches = ensure_equal_batches
         self.key = key

@@ -1,20 +1,24 @@
 """Patches of images: at random places, or on a grid."""
 
 import math
+import operator
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+
+from .._core import as_inexact
 
 Input = Array | np.ndarray
-Images = Float[Input, "n pixels"] | Float[Input, "n h w"] | Float[Input, "n h w channels"]
+Images = Num[Input, "n pixels"] | Num[Input, "n h w"] | Num[Input, "n h w channels"]
+Pair = tuple[int, int] | list[int]
 
 
 def generate_patch_set(
     x_batch_: Images,
-    patch_size: tuple[int, int] = (8, 8),
+    patch_size: Pair = (8, 8),
     max_patches: int | None = 50,
     center: bool = True,
     *,
@@ -35,14 +39,17 @@ def generate_patch_set(
     **Returns:** the patches of the first image, then of the second, ...; pixels row by row, channels
     last.
 
-    **Raises:** `ValueError` for a patch larger than the image, flattened images that are not square,
-    `max_patches` below 1, and a missing key.
+    Integer images become floats.
+
+    **Raises:** `ValueError` for a patch that is not a pair or larger than the image, flattened
+    images that are not square, `max_patches` below 1, and a missing key.
 
     >>> images = jnp.arange(32.0).reshape(2, 4, 4)
     >>> generate_patch_set(images, (2, 2), 3, key=jr.key(0)).shape
     (6, 4)
     """
-    images = _as_images(jnp.asarray(x_batch_))
+    images = _as_images(as_inexact(x_batch_))
+    patch_size = _pair("patch_size", patch_size)
     places = _places(images, patch_size, (1, 1))
     if max_patches is not None and len(places) > 1:
         if max_patches < 1:
@@ -61,8 +68,8 @@ def generate_patch_set(
 
 def patch_grid(
     images: Images,
-    patch_size: tuple[int, int] = (8, 8),
-    stride: tuple[int, int] | None = None,
+    patch_size: Pair = (8, 8),
+    stride: Pair | None = None,
     center: bool = False,
 ) -> Float[Array, "patches values"]:
     """Patches on a regular grid, in raster order; one flattened patch a row.
@@ -79,8 +86,9 @@ def patch_grid(
            [ 8.,  9., 12., 13.],
            [10., 11., 14., 15.]], dtype=float32)
     """
-    images = _as_images(jnp.asarray(images))
-    stride = patch_size if stride is None else stride
+    images = _as_images(as_inexact(images))
+    patch_size = _pair("patch_size", patch_size)
+    stride = patch_size if stride is None else _pair("stride", stride)
     if min(stride) < 1:
         raise ValueError(f"`stride` must be at least 1 down and across; got {stride}.")
     places = _places(images, patch_size, stride)
@@ -104,6 +112,12 @@ def _as_images(x: Array) -> Float[Array, "n h w channels"]:
     raise ValueError(
         f"Images must have shape (n, h * h), (n, h, w) or (n, h, w, channels); got {x.shape}."
     )
+
+
+def _pair(name: str, value: Pair) -> tuple[int, int]:
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"`{name}` must be a pair, down and across; got {value!r}.")
+    return operator.index(value[0]), operator.index(value[1])
 
 
 def _places(

@@ -2,13 +2,13 @@
 
 All share the last arguments: `preserve_batch`, which returns a column of one score per example
 instead of their mean, and `mask`, which says which examples count (those outside it score 0 in the
-column).
+column). All raise a `ValueError` for arrays whose shapes differ: nothing is broadcast.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Integer, Num
 
-from ._batch import Input, over_batch
+from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
 Mask = Bool[Input, " n"] | None
@@ -16,7 +16,7 @@ Mask = Bool[Input, " n"] | None
 
 def measure_ACC(
     mu: Num[Input, "n classes"],
-    y: Num[Input, "n classes"] | Int[Input, " n"],
+    y: Num[Input, "n classes"] | Integer[Input, " n"],
     *,
     mask: Mask = None,
 ) -> Float[Array, ""]:
@@ -28,7 +28,12 @@ def measure_ACC(
     >>> measure_ACC(jnp.array([[0.9, 0.1], [0.8, 0.2]]), jnp.array([[1, 0], [0, 1]]))
     Array(0.5, dtype=float32)
     """
-    labels = y if y.ndim == 1 else jnp.argmax(y, axis=1)
+    if jnp.ndim(y) == 1:
+        mu, y = rows("(n, classes) and (n,)", mask, leading=1, mu=mu, y=y[:, None])
+        labels = y[:, 0]
+    else:
+        mu, y = rows("(n, classes)", mask, mu=mu, y=y)
+        labels = jnp.argmax(y, axis=1)
     return over_batch((jnp.argmax(mu, axis=1) == labels).astype(float), False, mask)
 
 
@@ -42,11 +47,12 @@ def measure_MSE(
     r"""Squared error, summed over features and averaged over the batch: $\|\mu_i - x_i\|^2$.
 
     Up to a factor 1/2 and a constant, the negative Gaussian log-likelihood of variance 1. Not
-    divided by the number of features.
+    divided by the number of features, as in `ngclearn.utils.metric_utils`.
 
     >>> measure_MSE(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]]))
     Array(5., dtype=float32)
     """
+    mu, x = rows("(n, d)", mask, mu=mu, x=x)
     return over_batch(jnp.sum(jnp.square(mu - x), axis=1), preserve_batch, mask)
 
 
@@ -69,6 +75,7 @@ def measure_BCE(
     >>> measure_BCE(jnp.array([[0.5, 1.0]]), jnp.array([[1.0, 1.0]]))
     Array(0.6931473, dtype=float32)
     """
+    p, x = rows("(n, d)", mask, p=p, x=x)
     log_p, log_q = _log_clipped(p, offset), _log_complement(p, offset)
     return over_batch(-jnp.sum(_times(x, log_p) + _times(1 - x, log_q), 1), preserve_batch, mask)
 
@@ -89,6 +96,7 @@ def measure_CatNLL(
     >>> measure_CatNLL(jnp.array([[0.25, 0.75]]), jnp.array([[1.0, 0.0]]))
     Array(1.3862944, dtype=float32)
     """
+    p, x = rows("(n, classes)", mask, p=p, x=x)
     return over_batch(-jnp.sum(_times(x, _log_clipped(p, offset)), axis=1), preserve_batch, mask)
 
 
@@ -106,27 +114,30 @@ def measure_KLD(
     `p_x` is the truth $p$, `p_xHat` the prediction $\hat p$, one distribution a row. Infinite where
     the prediction excludes what happens. The gradient in an empty cell of the truth is 0.
 
+    **Source:** Kullback and Leibler (1951), *Ann. Math. Statist.* 22:79.
+
     >>> measure_KLD(jnp.array([[0.5, 0.5]]), jnp.array([[1.0, 0.0]]))
     Array(0.6931472, dtype=float32)
     """
+    p_xHat, p_x = rows("(n, classes)", mask, p_xHat=p_xHat, p_x=p_x)
     present = p_x > 0
     truth = jnp.where(present, p_x, 1)
     ratio = jnp.log(truth) - jnp.log(jnp.where(present, p_xHat, 1))
     return over_batch(jnp.sum(jnp.where(present, truth * ratio, 0), axis=1), preserve_batch, mask)
 
 
-def _log_clipped(p: Input, offset: float) -> Array:
+def _log_clipped(p: Array, offset: float) -> Array:
     low, high = p <= offset, p >= 1 - offset
     middle = jnp.log(jnp.where(low | high, 0.5, p))
     return jnp.where(low, jnp.log(offset), jnp.where(high, jnp.log1p(-offset), middle))
 
 
-def _log_complement(p: Input, offset: float) -> Array:
+def _log_complement(p: Array, offset: float) -> Array:
     low, high = p <= offset, p >= 1 - offset
     middle = jnp.log1p(-jnp.where(low | high, 0.5, p))
     return jnp.where(low, jnp.log1p(-offset), jnp.where(high, jnp.log(offset), middle))
 
 
-def _times(x: Input, log: Array) -> Array:
+def _times(x: Array, log: Array) -> Array:
     """`x * log`, and 0 where `x` is 0: with an offset of 0 the logarithm can be infinite."""
     return jnp.where(x != 0, x * log, 0)

@@ -1,34 +1,38 @@
 """How alike two layers respond."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Num
 
-from .._core import safe_divide
-from ._batch import Input
+from .._core import as_inexact, moderate, over_largest
+from ._batch import Input, rows
 
 Mask = Bool[Input, " n"] | None
 
 
 def measure_Pearson_correlation(
-    a: Float[Input, "n d"], b: Float[Input, "n d"], *, mask: Mask = None
+    a: Num[Input, "n d"], b: Num[Input, "n d"], *, mask: Mask = None
 ) -> Float[Array, " d"]:
     r"""Pearson's correlation of each column of `a` with that of `b`, over the examples.
 
     $$r_j = \frac{\sum_i (a_{ij} - \bar a_j)(b_{ij} - \bar b_j)}
     {\sqrt{\sum_i (a_{ij} - \bar a_j)^2 \sum_i (b_{ij} - \bar b_j)^2}}.$$
 
-    0 where a column is constant, with a gradient of 0. Between -1 and 1 up to rounding.
+    0 where a column is constant, with a gradient of 0; between -1 and 1 up to rounding.
+
+    **Raises:** `ValueError` if the shapes differ.
+
+    **Source:** Pearson (1895), *Proc. Royal Society* 58:240.
 
     >>> x = jnp.array([[1.0], [2.0], [3.0]])
     >>> measure_Pearson_correlation(x, 5 - 2 * x).round(4)
     Array([-1.], dtype=float32)
     """
-    a, b = _unit(_centred(a, mask)), _unit(_centred(b, mask))
+    a, b = (_unit(_centred(x, mask, 0)) for x in rows("(n, d)", mask, a=a, b=b))
     return jnp.sum(a * b, axis=0)
 
 
 def measure_linear_CKA(
-    a: Float[Input, "n d1"], b: Float[Input, "n d2"], *, mask: Mask = None
+    a: Num[Input, "n d1"], b: Num[Input, "n d2"], *, mask: Mask = None
 ) -> Float[Array, ""]:
     r"""Linear centred kernel alignment of two layers' responses to the same examples.
 
@@ -39,13 +43,15 @@ def measure_linear_CKA(
     Between 0 and 1 (equal up to rotation and scale); 0 where a layer does not respond at all. Costs
     the smaller of $n (d_1 + d_2)^2$ and $n^2 (d_1 + d_2)$ operations.
 
+    **Raises:** `ValueError` if the numbers of examples differ.
+
     **Source:** Kornblith et al. (2019), arXiv:1905.00414.
 
     >>> x = jnp.array([[1.0, 0.0], [0.0, 2.0], [-1.0, 1.0]])
     >>> measure_linear_CKA(x, -3 * x[:, ::-1]).round(5)
     Array(1., dtype=float32)
     """
-    a, b = (_scaled(_centred(x, mask)) for x in (a, b))
+    a, b = (_centred(x, mask, None) for x in rows("(n, d)", mask, leading=1, a=a, b=b))
     n, features = a.shape[0], a.shape[1] + b.shape[1]
     if n < features:
         left, right = a @ a.T, b @ b.T
@@ -58,22 +64,20 @@ def measure_linear_CKA(
     return jnp.where(some, cross / product, 0)
 
 
-def _centred(x: Input, mask: Mask) -> Array:
-    """Columns less their mean over the mask; 0 outside it."""
-    x = jnp.asarray(x)
-    if mask is None:
-        return x - jnp.mean(x, axis=0)
-    kept = mask[:, None]
-    mean = jnp.sum(jnp.where(kept, x, 0), axis=0) / jnp.sum(mask)
-    return jnp.where(kept, x - mean, 0)
-
-
-def _scaled(x: Array) -> Array:
-    return safe_divide(x, jnp.max(jnp.abs(x)))
+def _centred(x: Array, mask: Mask, axis: int | None) -> Array:
+    """Columns less their mean over the mask, on the scale of 1 along `axis`; 0 outside the mask."""
+    x = as_inexact(x)
+    if not len(x):
+        return x
+    kept = jnp.ones((len(x), 1), bool) if mask is None else jnp.asarray(mask)[:, None]
+    x = moderate(x, axis)
+    # Less one of the column's own entries first, so that a constant column is exactly 0.
+    x = jnp.where(kept, x - x[jnp.argmax(kept)], 0)
+    mean = jnp.mean(x, axis=0) * (len(x) / jnp.maximum(jnp.sum(kept), 1)).astype(x.dtype)
+    return over_largest(jnp.where(kept, x - mean, 0), axis)
 
 
 def _unit(x: Array) -> Array:
     """Columns of length 1, or 0."""
-    x = safe_divide(x, jnp.max(jnp.abs(x), axis=0))
     squares = jnp.sum(jnp.square(x), axis=0)
     return jnp.where(squares > 0, x / jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)

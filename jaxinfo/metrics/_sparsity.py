@@ -5,22 +5,24 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
-from .._core import as_inexact, safe_divide
-from ._batch import Input, over_batch
+from .._core import as_inexact, over_largest, safe_divide
+from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
 Mask = Bool[Input, " n"] | None
+Codes = Num[Input, "n d"] | Bool[Input, "n d"]
 
 
 def measure_sparsity(
-    codes: Num[Input, "n d"],
+    codes: Codes,
     tolerance: ArrayLike = 0.0,
     preserve_batch: bool = True,
     *,
     mask: Mask = None,
 ) -> Score:
-    """The fraction of active entries, those above `tolerance`, in each code: low means sparse.
+    r"""The fraction of active entries of each code, $|\{j : x_{ij} > \text{tolerance}\}| / d$.
 
+    Low means sparse.
     An entry equal to the tolerance is not active. One score a row, unless `preserve_batch` is
     false. The gradient is 0.
 
@@ -29,11 +31,12 @@ def measure_sparsity(
     >>> measure_sparsity(jnp.array([[0.0, 2.0, 0.0, 0.0]]))
     Array([[0.25]], dtype=float32)
     """
+    (codes,) = rows("(n, d)", mask, codes=codes)
     return over_batch(jnp.mean((codes > tolerance).astype(float), axis=1), preserve_batch, mask)
 
 
 def measure_hoyer_sparsity(
-    codes: Num[Input, "n d"], preserve_batch: bool = False, *, mask: Mask = None
+    codes: Codes, preserve_batch: bool = False, *, mask: Mask = None
 ) -> Score:
     r"""Hoyer's sparsity: $(\sqrt d - \|x\|_1 / \|x\|_2) / (\sqrt d - 1)$.
 
@@ -48,10 +51,11 @@ def measure_hoyer_sparsity(
     Array([[1.],
            [0.]], dtype=float32)
     """
+    (codes,) = rows("(n, d)", mask, codes=codes)
     d = codes.shape[1]
     if d < 2:
         raise ValueError(f"Hoyer's sparsity needs codes of at least two entries; got {d}.")
-    size = _scaled(codes)
+    size = over_largest(jnp.abs(as_inexact(codes)), 1)
     squares = jnp.sum(jnp.square(size), axis=1)
     some = squares > 0
     ratio = jnp.sum(size, axis=1) / jnp.sqrt(jnp.where(some, squares, 1))
@@ -59,9 +63,7 @@ def measure_hoyer_sparsity(
     return over_batch(score, preserve_batch, mask)
 
 
-def measure_gini_index(
-    codes: Num[Input, "n d"], preserve_batch: bool = True, *, mask: Mask = None
-) -> Score:
+def measure_gini_index(codes: Codes, preserve_batch: bool = True, *, mask: Mask = None) -> Score:
     r"""Gini index of the sizes of a code's entries, in increasing order $|x|_{(1)}, \dots$:
 
     $$G = \frac{\sum_k (2k - d - 1)\, |x|_{(k)}}{d \sum_k |x|_{(k)}}.$$
@@ -73,17 +75,20 @@ def measure_gini_index(
     >>> measure_gini_index(jnp.array([[0.0, 0.0, 0.0, 5.0]]))
     Array([[0.75]], dtype=float32)
     """
+    (codes,) = rows("(n, d)", mask, codes=codes)
     d = codes.shape[1]
-    size = jnp.sort(_scaled(codes), axis=1)
+    size = jnp.sort(over_largest(jnp.abs(as_inexact(codes)), 1), axis=1)
     weights = 2 * jnp.arange(1, d + 1) - d - 1
     score = safe_divide(jnp.sum(weights * size, axis=1), d * jnp.sum(size, axis=1))
     return over_batch(score, preserve_batch, mask)
 
 
 def measure_firingRate(
-    spikes: Num[Input, "steps neurons"], preserve_batch: bool = False
+    spikes: Num[Input, "steps neurons"] | Bool[Input, "steps neurons"], preserve_batch: bool = False
 ) -> Float[Array, "1 neurons"] | Float[Array, ""]:
-    """Mean number of spikes a step: one rate per neuron with `preserve_batch`, else their mean.
+    r"""Mean number of spikes a step, $\frac{1}{T} \sum_t s_{tj}$.
+
+    One rate per neuron with `preserve_batch`, else the mean of all.
 
     >>> measure_firingRate(jnp.array([[1, 0], [1, 1]]), preserve_batch=True)
     Array([[1. , 0.5]], dtype=float32)
@@ -93,10 +98,11 @@ def measure_firingRate(
 
 
 def measure_fanoFactor(
-    spikes: Num[Input, "steps neurons"], preserve_batch: bool = False
+    spikes: Num[Input, "steps neurons"] | Bool[Input, "steps neurons"], preserve_batch: bool = False
 ) -> Float[Array, "1 neurons"] | Float[Array, ""]:
-    r"""Fano factor: variance over mean of the spike counts in time, one per neuron or their mean.
+    r"""Fano factor: variance over mean of the spike counts in time, $\sigma_j^2 / \mu_j$.
 
+    One per neuron with `preserve_batch`, else the mean of all.
     1 for a Poisson process, 0 for a regular one. Counts are those of each step (the variance is the
     population's); sum the steps of longer windows first. 0 for a neuron that never fires.
 
@@ -109,9 +115,3 @@ def measure_fanoFactor(
     mean = jnp.mean(counts, axis=0, keepdims=True)
     factors = safe_divide(jnp.var(counts, axis=0, keepdims=True), mean)
     return factors if preserve_batch else jnp.mean(factors)
-
-
-def _scaled(codes: Input) -> Float[Array, "n d"]:
-    """Sizes over the largest of their row, so that no square overflows."""
-    size = jnp.abs(as_inexact(codes))
-    return safe_divide(size, jnp.max(size, axis=1, keepdims=True))

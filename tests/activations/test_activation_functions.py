@@ -27,42 +27,70 @@ ORACLES = {
 }
 
 
-@pytest.mark.parametrize("name", ORACLES)
-def test_against_torch(name, x64):
+def test_against_torch(x64):
     x = np.linspace(-15, 15, 200)
-    np.testing.assert_allclose(
-        getattr(A, name)(jnp.asarray(x)), ORACLES[name](torch.tensor(x)), rtol=1e-7, atol=1e-8
-    )
+    found = jax.jit(lambda x: {name: getattr(A, name)(x) for name in ORACLES})(x)
+    for name, oracle in ORACLES.items():
+        np.testing.assert_allclose(
+            found[name], oracle(torch.tensor(x)), rtol=1e-7, atol=1e-8, err_msg=name
+        )
 
 
-@pytest.mark.parametrize("tau", [0.0, 0.5, 1.0, 3.0])
-def test_softmax_and_its_jacobian(tau, getkey):
-    x = jax.random.normal(getkey(), (3, 4))
-    p = A.softmax(x, tau)
-    np.testing.assert_allclose(p, jax.nn.softmax(x / (tau or 1.0)), rtol=1e-5)
-    expected = jax.vmap(jax.jacobian(lambda row: A.softmax(row, tau)))(x)
-    np.testing.assert_allclose(A.d_softmax(x, tau), expected, atol=1e-6)
-    np.testing.assert_allclose(jax.jit(A.softmax)(x, tau), p, rtol=1e-6)
+def test_softmax_and_its_jacobian(x64):
+    x = np.random.default_rng(0).normal(size=(3, 4))
+
+    @jax.jit
+    def both(x, tau):
+        jacobian = jax.vmap(jax.jacobian(lambda row: A.softmax(row, tau)))(x)
+        return A.softmax(x, tau), A.d_softmax(x, tau), jacobian
+
+    for tau in (0.0, 0.5, 1.0, 3.0, -1.0, 1e-3, 1e-300):
+        p, by_formula, jacobian = both(x, tau)
+        warm = (x - x.max(axis=1, keepdims=True)) / (tau if tau > 0 else 1.0)
+        expected = np.exp(warm) / np.exp(warm).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(p, expected, rtol=1e-12, atol=1e-300)
+        np.testing.assert_allclose(by_formula, jacobian, atol=1e-9)
+        np.testing.assert_allclose(A.softmax(x, tau), p, rtol=1e-12, atol=1e-300)
+
+
+def test_softmax_of_huge_numbers_at_a_small_temperature():
+    x = jnp.array([[1e30, 1.5e30], [-1e30, -1.5e30], [3e38, -3e38]])
+    np.testing.assert_array_equal(A.softmax(x, 1e-37), [[0, 1], [1, 0], [1, 0]])
+    np.testing.assert_array_equal(A.softmax(jnp.array([1, 2])), A.softmax(jnp.array([1.0, 2])))
+    assert A.softmax(jnp.zeros((2, 0))).shape == (2, 0)
 
 
 def test_softmax_at_infinity():
     inf = jnp.inf
     x = jnp.array([[inf, 0.0, inf], [-inf, -inf, -inf], [0.0, -inf, 0.0]])
     third = 1 / 3
-    np.testing.assert_allclose(
-        A.softmax(x), [[0.5, 0, 0.5], [third, third, third], [0.5, 0, 0.5]], rtol=1e-6
-    )
-    assert jnp.all(jnp.isfinite(jax.jacobian(A.softmax)(x)))
+    p, jacobian = jax.jit(lambda x: (A.softmax(x), jax.jacobian(A.softmax)(x)))(x)
+    np.testing.assert_allclose(p, [[0.5, 0, 0.5], [third, third, third], [0.5, 0, 0.5]], rtol=1e-6)
+    assert jnp.all(jnp.isfinite(jacobian))
 
 
 @pytest.mark.parametrize("f", [A.threshold_soft, A.threshold_cauchy])
 def test_thresholds_are_safe_and_nearly_the_identity_far_out(f):
-    x = jnp.array([-jnp.inf, -1e30, -2.0, -1.0, 0.0, 1.0, 2.0, 1e30, jnp.inf])
-    value, slope = f(x, 1.0), jax.vmap(jax.grad(f), (0, None))(x, 1.0)
-    assert jnp.all(jnp.isfinite(slope))
-    np.testing.assert_array_equal(value[jnp.array([0, 1, 4, 7, 8])], x[jnp.array([0, 1, 4, 7, 8])])
-    assert not jnp.any(jnp.isnan(f(x.astype(jnp.bfloat16), 1.0)))
-    np.testing.assert_array_equal(value, -f(-x, 1.0))
+    x = np.array([-np.inf, -1e30, -2.0, -1.0, -0.0, 0.0, 1.0, 2.0, 1e30, np.inf], np.float32)
+
+    @jax.jit
+    def all_of(x):
+        half = x.astype(jnp.bfloat16)
+        return f(x, 1.0), f(-x, 1.0), jax.vmap(jax.grad(f), (0, None))(x, 1.0), f(half, 1.0)
+
+    value, mirrored, slope, half = map(np.asarray, all_of(x))
+    assert np.all(np.isfinite(slope)) and not np.any(np.isnan(half.astype(np.float32)))
+    far = [0, 1, 4, 5, 8, 9]
+    np.testing.assert_array_equal(value[far], x[far])
+    np.testing.assert_array_equal(value, -mirrored)
+
+
+def test_threshold_cauchy_is_its_formula(x64):
+    x = np.linspace(-3, 3, 61)
+    for lmbda in (0.0, 0.3, 1.0, 2.0):
+        root = np.sqrt(np.maximum(x**2 - lmbda, 0))
+        expected = np.where(np.abs(x) >= lmbda, (x + np.sign(x) * root) / 2, 0)
+        np.testing.assert_allclose(A.threshold_cauchy(x, lmbda), expected, atol=1e-12)
 
 
 def test_threshold_soft_is_the_proximal_map(x64):
@@ -79,7 +107,39 @@ def test_inverses_undo_and_clip():
     assert float(A.inverse_tanh(1.0)) == jnp.inf
     assert float(A.inverse_tanh(1.0, 0.1)) == pytest.approx(np.arctanh(0.9), rel=1e-5)
     assert float(A.inverse_logistic(0.0, 0.0)) == -jnp.inf
-    assert jnp.isfinite(jax.grad(A.inverse_logistic)(0.0))
+    assert jnp.all(jnp.isnan(A.inverse_logistic(jnp.array([-0.1, 1.1]), 0.0)))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_clip_bounds_that_the_dtype_cannot_subtract_from_one(dtype):
+    """`1 - bound` rounds to 1 here; the clipped ends are still finite, exact and opposite."""
+    bound = float(jnp.finfo(dtype).eps) / 8
+    ends = jnp.asarray([-jnp.inf, -1.0, 0.0, 1.0, jnp.inf], dtype)
+    logit = jax.jit(A.inverse_logistic)(ends, bound)
+    most = np.log(1 - bound) - np.log(bound)
+    np.testing.assert_allclose(
+        logit.astype(jnp.float32), [-most, -most, -most, most, most], rtol=1e-2
+    )
+    found = A.inverse_tanh(ends, bound).astype(jnp.float32)
+    most = (np.log(2 - bound) - np.log(bound)) / 2
+    np.testing.assert_allclose(found, [-most, -most, 0, most, most], rtol=1e-2)
+
+
+def test_clipped_inverses_have_derivative_zero_outside_and_the_true_one_inside(x64):
+    for f, low, high, bound in ((A.inverse_tanh, -1, 1, 0.1), (A.inverse_logistic, 0, 1, 0.03)):
+        x = jnp.array([-jnp.inf, low, low + bound / 2, high - bound / 2, high, jnp.inf])
+        slope = jax.jit(jax.vmap(jax.grad(f), (0, None)))
+        np.testing.assert_array_equal(slope(x, bound), 0)
+        inside = jnp.linspace(low + 1.5 * bound, high - 1.5 * bound, 6)
+        steps = (f(inside + 1e-6, bound) - f(inside - 1e-6, bound)) / 2e-6
+        np.testing.assert_allclose(slope(inside, bound), steps, rtol=1e-6)
+
+
+def test_clip_bounds_that_leave_nothing_are_refused():
+    with pytest.raises(ValueError, match="less than 0.5"):
+        A.inverse_logistic(0.3, 0.5)
+    with pytest.raises(ValueError, match="less than 1, or nothing is left"):
+        A.inverse_tanh(0.3, 1.0)
 
 
 def test_bkwta():

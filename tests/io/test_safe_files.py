@@ -1,5 +1,6 @@
 """Files: what comes back is what went in, and nothing else ever comes back."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -225,11 +226,22 @@ def array_node(**changes):
     return {"kind": "jax", "dtype": "float32", "shape": [2], **changes}
 
 
+# Where eight bytes of zeros would be refused for another reason, or not at all.
+BLOCKS = {
+    "boolean 2": b"\x00\x01\x02\x01\x00\x00\x00\x00",
+    "true for a side": bytes(8),
+    "too many axes": bytes(1),
+    **dict.fromkeys(
+        ("key twice", "number with spaces", "half a complex", "name twice", "version true"), b""
+    ),
+}
 HOSTILE = {
     "no header": b"",
     "not JSON": b"{",
     "not an object": [],
     "no tree": {"version": 1},
+    "name twice": b'{"version":1,"version":1,"tree":{"kind":"none"}}',
+    "version true": {"version": True, "tree": {"kind": "none"}},
     "version": {"version": 2, "tree": {"kind": "none"}},
     "deep": b'{"version":1,"tree":' + b'{"kind":"list","items":[' * 100_000,
     "deep and whole": b'{"version":1,"tree":'
@@ -261,6 +273,17 @@ HOSTILE = {
             "impl": {"kind": "key", "impl": "os.system", "data": array_node(dtype="uint32")},
             "key data": {"kind": "key", "impl": "rbg", "data": array_node(dtype="float32")},
             "function": {"kind": "function"},
+            "key twice": {
+                "kind": "dict",
+                "keys": [{"kind": "str", "value": "a"}] * 2,
+                "items": [{"kind": "none"}] * 2,
+            },
+            "number with spaces": {"kind": "int", "value": " 10 "},
+            "half a complex": {"kind": "complex", "value": ["1"]},
+            "boolean 2": {"kind": "numpy", "dtype": "bool", "shape": [8]},
+            "scalar with a shape": array_node(kind="scalar", shape=[2]),
+            "true for a side": array_node(shape=[2, True]),
+            "too many axes": {"kind": "numpy", "dtype": "int8", "shape": [1] * 65},
             "class": {"kind": "node", "type": "os.system", "names": [], "items": []},
         }.items()
     },
@@ -270,7 +293,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files(name):
     with pytest.raises(FileFormatError):
-        _from_bytes(forge(HOSTILE[name], bytes(8)))
+        _from_bytes(forge(HOSTILE[name], BLOCKS.get(name, bytes(8))))
 
 
 def test_two_thousand_forged_headers():
@@ -291,6 +314,45 @@ def test_two_thousand_forged_headers():
     assert refused > 1000
 
 
+JUNK = [None, 0, -1, 2**70, 1.5, "", "0x1", [], {}, [1], {"kind": "none"}, True, "key", "scalar"]
+
+
+def _places(node):
+    """Every dictionary or list of a header with each of its keys."""
+    children = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, child in list(children):
+        yield node, key
+        if isinstance(child, dict | list):
+            yield from _places(child)
+
+
+def test_headers_of_another_structure():
+    """Parts replaced, left out or doubled, with a right checksum: refused, or another tree."""
+    good = _to_bytes(TREE)
+    start = len(_MAGIC) + 40
+    length = int.from_bytes(good[start - 8 : start], "little")
+    header, blocks = good[start : start + length], good[start + length :]
+    rng = np.random.default_rng(2)
+    refused = 0
+    for i in range(600):
+        forged = json.loads(header)
+        places = list(_places(forged))
+        node, key = places[int(rng.integers(len(places)))]
+        match i % 4:
+            case 0 | 1:
+                node[key] = JUNK[int(rng.integers(len(JUNK)))]
+            case 2:
+                del node[key]
+            case 3 if isinstance(node, list):
+                node.insert(key, node[key])
+        for like in ((), (TREE,)):
+            try:
+                _from_bytes(forge(forged, blocks), *like)
+            except FileFormatError:
+                refused += 1
+    assert refused > 600
+
+
 def test_folders(tmp_path):
     makedir(tmp_path / "a" / "b")  # absolute and nested
     makedir(str(tmp_path / "a" / "b"))  # and again
@@ -308,3 +370,73 @@ def test_relative_folders(tmp_path, monkeypatch):
     makedir("x/y")
     makedir("./x/../z")
     assert (tmp_path / "x/y").is_dir() and (tmp_path / "z").is_dir()
+
+
+def test_a_writer_that_fails_half_way_leaves_the_old_file(tmp_path, monkeypatch):
+    serialize(tmp_path / "file", [1])
+    monkeypatch.setattr("os.fsync", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        serialize(tmp_path / "file", [2])
+    assert deserialize(tmp_path / "file") == [1]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_links_stay_links_and_long_names_are_names(tmp_path):
+    serialize(tmp_path / "file", 1)
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    serialize(tmp_path / "link", 2)
+    assert deserialize(tmp_path / "file") == 2 and (tmp_path / "link").is_symlink()
+    serialize(str(tmp_path / ("a" * 250)), 3)
+    assert deserialize(str(tmp_path / ("a" * 250))) == 3
+
+
+def test_trees_too_deep_to_be_read_are_not_written(tmp_path):
+    itself = {}
+    itself["again"] = [itself]
+    with pytest.raises(ValueError, match="or holds itself, at again.0.again"):
+        serialize(tmp_path / "file", itself)
+    assert not list(tmp_path.iterdir())
+    deepest = 0
+    for _ in range(64):
+        deepest = [deepest]
+    assert same(_from_bytes(_to_bytes(deepest)), deepest)
+    with pytest.raises(ValueError, match="more than 64 levels"):
+        _to_bytes([deepest])
+
+
+def test_what_is_more_than_its_numbers_is_not_written():
+    for x in (np.ma.array([1, 2], mask=[False, True]), np.rec.array([(1,)], dtype=[("a", "i4")])):
+        with pytest.raises(TypeError, match="Cannot write"):
+            _to_bytes(x)
+    mapped = np.arange(3).view(np.memmap)
+    assert same(_from_bytes(_to_bytes(mapped)), np.arange(3))
+    assert same(_from_bytes(_to_bytes(np.arange(3, dtype=">i4"))), np.arange(3, dtype=np.int32))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Record:
+    weight: jax.Array
+    inner: object
+    label: str = dataclasses.field(metadata={"static": True}, default="")
+
+
+def test_nested_records_and_named_tuples():
+    tree = Record(jnp.ones(2), Pair(Record(jnp.zeros(0), None), [Pair(1, ())]), "a")
+    like = Record(jnp.zeros(2), Pair(Record(jnp.zeros(0), None), [Pair(0, ())]), "b")
+    found = _from_bytes(_to_bytes(tree), like)
+    np.testing.assert_array_equal(found.weight, 1)
+    assert found.inner.right == [Pair(1, ())] and found.label == "b"  # static: as `like` says
+    assert found.inner.left.weight.shape == (0,)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_every_pattern_of_bits_of_the_small_floats(bits):
+    codes = np.arange(2**bits, dtype=f"uint{bits}")
+    names = {8: [n for n in dir(jnp) if n.startswith("float8_")], 16: ["float16", "bfloat16"]}
+    for name in names[bits]:
+        x = jax.lax.bitcast_convert_type(codes, getattr(jnp, name))
+        found = _from_bytes(_to_bytes([x, np.asarray(x)]))
+        for y in found:
+            assert y.dtype == x.dtype
+            np.testing.assert_array_equal(np.asarray(y).view(codes.dtype), codes)
