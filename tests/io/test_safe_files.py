@@ -222,6 +222,13 @@ def forge(header, blocks=b""):
     return _MAGIC + hashlib.sha256(body).digest() + body
 
 
+def header_and_blocks(tree):
+    good = _to_bytes(tree)
+    start = len(_MAGIC) + 40
+    length = int.from_bytes(good[start - 8 : start], "little")
+    return good[start : start + length], good[start + length :]
+
+
 def array_node(**changes):
     return {"kind": "jax", "dtype": "float32", "shape": [2], **changes}
 
@@ -298,10 +305,7 @@ def test_hostile_files(name):
 
 def test_two_thousand_forged_headers():
     """With the checksum right, a changed header is refused or says something else; no more."""
-    good = _to_bytes(TREE)
-    start = len(_MAGIC) + 40
-    length = int.from_bytes(good[start - 8 : start], "little")
-    header, blocks = good[start : start + length], good[start + length :]
+    header, blocks = header_and_blocks(TREE)
     rng = np.random.default_rng(1)
     refused = 0
     for _ in range(2000):
@@ -328,10 +332,7 @@ def _places(node):
 
 def test_headers_of_another_structure():
     """Parts replaced, left out or doubled, with a right checksum: refused, or another tree."""
-    good = _to_bytes(TREE)
-    start = len(_MAGIC) + 40
-    length = int.from_bytes(good[start - 8 : start], "little")
-    header, blocks = good[start : start + length], good[start + length :]
+    header, blocks = header_and_blocks(TREE)
     rng = np.random.default_rng(2)
     refused = 0
     for i in range(600):
