@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..._core import require
-from ._graph import Graph, Node, Ref, Spec
+from ._graph import Graph, Node, Ref, Spec, refs
 from ._table import OPERATORS, refuse_unknown
 from ._tensors import numpy_dtype, to_numpy
 
@@ -21,7 +21,7 @@ lstm.input gru.input rnn_tanh.input rnn_relu.input detach.default""".split()
 _CHECKS = frozenset(
     """aten._assert_scalar.default aten._assert_async.msg aten._assert_async.default
     aten._assert_tensor_metadata.default aten.sym_constrain_range.default
-    aten.sym_constrain_range_for_size.default""".split()
+    aten.sym_constrain_range_for_size.default aten._linalg_check_errors.default""".split()
 )
 
 # Where torch computes positions beside maxima and nobody reads them.
@@ -157,8 +157,9 @@ class _Translation:
         self.module = program.graph_module
         self.nodes: list[Node] = []
         self.specs: dict[str, Any] = {}
+        self.known: dict[Any, Any] = {}
         self.uses: list[tuple[str, str]] = []
-        self.batch = self._batch_symbol(batch_axis)
+        self.batch = self._batch_symbols(batch_axis)
 
     def graph(self) -> Graph:
         signature, state = self.program.graph_signature, self.program.state_dict
@@ -169,10 +170,12 @@ class _Translation:
             **signature.inputs_to_buffers,
             **signature.inputs_to_lifted_tensor_constants,
         }
+        read = {ref.name for node in self.nodes for ref in refs((node.args, node.kwargs))}
+        read |= {ref.name for ref in refs(outputs)}
         constants = {
-            name: to_numpy(self.program.constants[path])
-            for name, path in lifted.items()
-            if path not in state
+            node.name: to_numpy(value)
+            for node, value in self.known.items()
+            if node.name in read and isinstance(value, self.torch.Tensor)
         }
         user_outputs = [
             outputs[i]
@@ -189,7 +192,13 @@ class _Translation:
             specs=self.specs,
             parameters={name: path for name, path in lifted.items() if path in state},
             constants=constants,
+            names=self._names(),
         )
+
+    def _names(self) -> tuple[str, ...]:
+        calls = self.program.module_call_graph
+        found = getattr(calls[0].signature, "forward_arg_names", None) if calls else None
+        return tuple(found or ())
 
     def _user_inputs(self) -> list[Any]:
         kinds = self.torch.export.graph_signature
@@ -200,17 +209,19 @@ class _Translation:
                 inputs.append(Ref(spec.arg.name) if is_tensor else getattr(spec.arg, "value", None))
         return inputs
 
-    def _batch_symbol(self, batch_axis: int | None) -> Any:
-        """The symbol for the size of the batch axis of the first input that has a free one."""
-        if batch_axis is None:
-            return None
+    def _batch_symbols(self, batch_axis: int | None) -> set[Any]:
+        """What torch calls the size of the batch axis: a symbol, or one for each input.
+
+        torch tells the batches of two inputs apart if nothing in the model makes them equal.
+        """
+        found = set()
         names = {ref.name for ref in self._user_inputs() if isinstance(ref, Ref)}
         for node in self.module.graph.nodes:
-            if node.op == "placeholder" and node.name in names:
+            if batch_axis is not None and node.op == "placeholder" and node.name in names:
                 shape = node.meta["val"].shape
                 if len(shape) > batch_axis and self._is_free(shape[batch_axis]):
-                    return shape[batch_axis].node.expr
-        return None
+                    found.add(shape[batch_axis].node.expr)
+        return found
 
     def _is_free(self, size: Any) -> bool:
         return isinstance(size, self.torch.SymInt) and size.node.maybe_as_int() is None
@@ -218,10 +229,14 @@ class _Translation:
     def _walk(self) -> list[Any]:
         """Record the nodes; return what the program returns, as references."""
         values: dict[Any, Any] = {}
+        lifted = self.program.graph_signature.inputs_to_lifted_tensor_constants
+        lifted = {**self.program.graph_signature.inputs_to_buffers, **lifted}
         for node in self.module.graph.nodes:
             if node.op == "placeholder":
                 values[node] = Ref(node.name)
                 self.specs[node.name] = self._spec(node.meta.get("val"))
+                if lifted.get(node.name, "") in self.program.constants:
+                    self.known[node] = self.program.constants[lifted[node.name]]
             elif node.op == "get_attr":
                 values[node] = getattr(self.module, node.target)
             elif node.op == "output":
@@ -235,9 +250,14 @@ class _Translation:
         args = self._arguments(node.args, values)
         if operator in _CHECKS:
             return None
+        if operator == "with_effects" and str(node.args[1]) in _CHECKS:
+            return (None, None)  # the order of side effects, of which a check has none
         if operator == "operator.getitem" and isinstance(args[0], tuple | list):
             return args[0][args[1]]
         spec = self._spec(node.meta.get("val"))
+        if self._fold(node):
+            self.specs[name] = spec
+            return Ref(name) if spec is not None else self.known[node]
         values_only = operator in _VALUES_ONLY and all(use.args[1] == 0 for use in node.users)
         if values_only:
             operator, spec = _VALUES_ONLY[operator], spec[0]
@@ -248,8 +268,31 @@ class _Translation:
             for key, value in self._arguments(dict(node.kwargs), values).items()
             if key not in _MEMORY
         }
+        if operator == "aten.as_strided.default":
+            kwargs["order"] = _order_in_memory(node.args[0].meta["val"])
         self.nodes.append(Node(name, operator, tuple(args), kwargs, scope, spec))
         return (Ref(name),) if values_only else Ref(name)
+
+    def _fold(self, node: Any) -> bool:
+        """Have torch compute now what depends on neither inputs nor parameters: masks, positions.
+
+        Not only to save work: buckets of positions are rounded logarithms, and the last bit counts.
+        """
+        torch, target = self.torch, node.target
+        if isinstance(target, torch._ops.OpOverload):
+            tags = {torch.Tag.nondeterministic_seeded, torch.Tag.data_dependent_output}
+            fixed = not tags & set(target.tags) and "empty" not in str(target)
+            for leaf in torch.utils._pytree.tree_leaves(node.meta.get("val")):
+                sizes = leaf.shape if isinstance(leaf, torch.Tensor) else (leaf,)
+                fixed &= not any(self._is_free(size) for size in sizes)
+        else:
+            fixed = _operator_name(target) == "operator.getitem"
+        if not fixed or not all(operand in self.known for operand in node.all_input_nodes):
+            return False
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.known.__getitem__)
+        with torch.no_grad():
+            self.known[node] = target(*args, **kwargs)
+        return True
 
     def _arguments(self, structure: Any, values: dict[Any, Any]) -> Any:
         torch = self.torch
@@ -263,6 +306,8 @@ class _Translation:
             return {key: self._arguments(item, values) for key, item in structure.items()}
         if isinstance(structure, torch.dtype):
             return numpy_dtype(structure)
+        if isinstance(structure, torch._ops.OpOverload):
+            return str(structure)
         if isinstance(structure, torch.device | torch.layout | torch.memory_format):
             return None
         return structure
@@ -273,7 +318,7 @@ class _Translation:
             carriers = [
                 axis
                 for axis, size in enumerate(value.shape)
-                if free[axis] and self.batch is not None and size.node.expr == self.batch
+                if free[axis] and size.node.expr in self.batch
             ]
             return Spec(
                 tuple(None if f else int(s) for f, s in zip(free, value.shape, strict=True)),
@@ -294,6 +339,22 @@ def _plain(structure: Any) -> Any:
     if isinstance(structure, tuple):
         return tuple(_plain(item) for item in structure)
     return structure
+
+
+def _order_in_memory(value: Any) -> tuple[int, ...]:
+    """The axes of a tensor from the slowest in memory to the fastest."""
+    strides = [stride.node.hint if hasattr(stride, "node") else stride for stride in value.stride()]
+    sizes = [size.node.hint if hasattr(size, "node") else size for size in value.shape]
+    order = sorted(range(len(strides)), key=lambda axis: (-strides[axis], axis))
+    dense = 1
+    for axis in reversed(order):
+        if sizes[axis] > 1 and strides[axis] != dense:
+            raise NotImplementedError(
+                "The model uses `as_strided` on a tensor with gaps or overlaps in memory, such as a "
+                "slice or an expanded one. Call `.contiguous()` on that tensor first."
+            )
+        dense *= sizes[axis]
+    return tuple(order)
 
 
 def _operator_name(target: Any) -> str:
@@ -328,12 +389,20 @@ def evaluation_mode(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(torch: Any) -> Iterator[None]:
-    """Without torch's warnings, and without fused attention layers that hide their operators."""
+    """Without torch's warnings, and without its shortcuts for attention.
+
+    Fused layers hide their operators. And transformers look whether a mask is the causal one, which
+    is a decision on data and only a hint: the mask is applied in any case.
+    """
     fast = torch.backends.mha.get_fastpath_enabled()
+    layers, looks = torch.nn.modules.transformer, "_detect_is_causal_mask"
+    detect = getattr(layers, looks, None)
     torch.backends.mha.set_fastpath_enabled(False)
+    setattr(layers, looks, lambda mask, is_causal=None, size=None: is_causal is True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        setattr(layers, looks, detect)

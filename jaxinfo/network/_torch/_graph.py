@@ -61,6 +61,8 @@ class Graph:
     parameters: Mapping[str, str]
     """The path in the state dict of each value that is a parameter or a buffer."""
     constants: Mapping[str, np.ndarray]
+    names: tuple[str, ...] = ()
+    """The names of all inputs, positional ones first, in the order in which torch takes them."""
 
     @property
     def batched(self) -> bool:

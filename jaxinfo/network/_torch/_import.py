@@ -1,5 +1,6 @@
 """`from_torch`: a PyTorch model in, an equal Equinox model out."""
 
+import inspect
 import os
 import pathlib
 import re
@@ -77,6 +78,8 @@ def from_torch(
         if example_input is None:
             args, kwargs = program.example_inputs or ((), {})
     elif isinstance(model, torch.nn.Module):
+        order = list(inspect.signature(model.forward).parameters)
+        kwargs = {key: kwargs[key] for key in sorted(kwargs, key=[*order, *kwargs].index)}
         _check_example(torch, model, args, kwargs)
         program = export(model, args, kwargs, batch_axis)
     else:

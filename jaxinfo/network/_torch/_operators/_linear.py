@@ -77,10 +77,56 @@ def inv(x, check_errors=False):
     return jnp.linalg.inv(x), jnp.zeros(x.shape[:-2], jnp.int32)
 
 
+@torch_operator("aten.linalg_matrix_exp.default")
+def matrix_exp(x):
+    return jax.scipy.linalg.expm(x)
+
+
 @torch_operator("aten._linalg_det.default")
 def det(x):
     lu, pivots, _ = lax.linalg.lu(x)
     return jnp.linalg.det(x), lu, pivots
+
+
+@torch_operator("aten._linalg_slogdet.default")
+def slogdet(x):
+    lu, pivots, _ = lax.linalg.lu(x)
+    return *jnp.linalg.slogdet(x), lu, pivots
+
+
+@torch_operator("aten._linalg_solve_ex.default")
+def solve(a, b, *, left=True, check_errors=False):
+    lu, pivots, _ = lax.linalg.lu(a)
+    vector = b.ndim == a.ndim - 1
+    b = b[..., None] if vector else b
+    if left:
+        x = jnp.linalg.solve(a, b)
+    else:
+        x = jnp.matrix_transpose(
+            jnp.linalg.solve(jnp.matrix_transpose(a), jnp.matrix_transpose(b))
+        )
+    return x[..., 0] if vector else x, lu, pivots, jnp.zeros(a.shape[:-2], jnp.int32)
+
+
+@torch_operator("aten._linalg_eigh.default")
+def eigh(x, uplo="L", compute_v=True):
+    triangle = jnp.tril(x) if uplo == "L" else jnp.matrix_transpose(jnp.triu(x)).conj()
+    whole = triangle + jnp.matrix_transpose(jnp.tril(triangle, -1)).conj()
+    return tuple(jnp.linalg.eigh(whole, symmetrize_input=False))
+
+
+@torch_operator("aten._linalg_svd.default")
+def svd(x, full_matrices=False, compute_uv=True, *, driver=None):
+    if compute_uv:
+        return tuple(jnp.linalg.svd(x, full_matrices=full_matrices))
+    return jnp.zeros(0), jnp.linalg.svd(x, compute_uv=False), jnp.zeros(0)
+
+
+@torch_operator("aten.linalg_qr.default")
+def qr(x, mode="reduced"):
+    if mode == "r":
+        return jnp.zeros(0), jnp.linalg.qr(x, mode="r")
+    return tuple(jnp.linalg.qr(x, mode=mode))
 
 
 @torch_operator("aten.linalg_cholesky_ex.default")
