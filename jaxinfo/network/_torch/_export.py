@@ -92,6 +92,49 @@ def export(
         return run(args, dict(kwargs))
 
 
+def export_one(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The program for a batch of one example, and that example, where batches can be split so.
+
+    For a model that reads the size of the batch as a plain number, which fixes it: `None` unless
+    torch's outputs for each example alone are the rows of those for the whole batch.
+    """
+    torch = require("torch", extra="torch")
+    pytree = torch.utils._pytree
+    given, spec = pytree.tree_flatten((args, dict(kwargs)))
+    sizes = {x.shape[0] if x.ndim else 0 for x in given if isinstance(x, torch.Tensor)}
+    if len(sizes) != 1 or (size := sizes.pop()) < 2:
+        return None
+
+    def one(i: int) -> Any:
+        rows = [x[i : i + 1] if isinstance(x, torch.Tensor) else x for x in given]
+        return pytree.tree_unflatten(rows, spec)
+
+    def outputs(args: Any, kwargs: Any) -> list[Any]:
+        found = pytree.tree_leaves(model(*args, **kwargs))
+        return [leaf for leaf in found if isinstance(leaf, torch.Tensor)]
+
+    try:
+        with evaluation_mode(model), torch.no_grad():
+            whole = outputs(args, kwargs)
+            alone = zip(*(outputs(*one(i)) for i in range(size)), strict=True)
+            for rows, batch in zip(alone, whole, strict=True):
+                torch.testing.assert_close(torch.cat(rows), batch)
+        args, kwargs = one(0)
+        return export(model, args, kwargs, None), args, kwargs
+    except Exception:  # whatever the model does with one example: its batch stays as it is
+        return None
+
+
+def has_free_batch(program: Any, batch_axis: int) -> bool:
+    """Whether any input of an exported program has a free size there."""
+    torch = require("torch", extra="torch")
+    inputs = set(program.graph_signature.user_inputs)
+    shapes = [node.meta["val"].shape for node in program.graph.nodes if node.name in inputs]
+    return any(
+        len(shape) > batch_axis and isinstance(shape[batch_axis], torch.SymInt) for shape in shapes
+    )
+
+
 def translate(program: Any, batch_axis: int | None) -> Exported:
     """Decompose an exported program to core operators, and write it down without torch.
 
@@ -389,12 +432,14 @@ def evaluation_mode(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(torch: Any) -> Iterator[None]:
-    """Without torch's warnings, and without its shortcuts for attention.
+    """Without torch's warnings, and without its shortcuts.
 
-    Fused layers hide their operators. And transformers look whether a mask is the causal one, which
-    is a decision on data and only a hint: the mask is applied in any case.
+    Fused layers hide their operators. Transformers look whether a mask is the causal one, which is a
+    decision on data and only a hint: the mask is applied in any case. The best order of an einsum
+    depends on the size of the batch, which would fix it.
     """
-    fast = torch.backends.mha.get_fastpath_enabled()
+    fast, order = torch.backends.mha.get_fastpath_enabled(), torch.backends.opt_einsum.enabled
+    torch.backends.opt_einsum.enabled = False
     layers, looks = torch.nn.modules.transformer, "_detect_is_causal_mask"
     detect = getattr(layers, looks, None)
     torch.backends.mha.set_fastpath_enabled(False)
@@ -405,4 +450,5 @@ def _quiet(torch: Any) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch.backends.opt_einsum.enabled = order
         setattr(layers, looks, detect)

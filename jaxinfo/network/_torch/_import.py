@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from ..._core import require
 from . import _operators as _operators  # fills the table
-from ._export import evaluation_mode, export, translate
+from ._export import evaluation_mode, export, export_one, has_free_batch, translate
 from ._files import load_program
 from ._module import Imported, Names, make
 from ._tensors import to_array, to_numpy
@@ -82,6 +82,8 @@ def from_torch(
         kwargs = {key: kwargs[key] for key in sorted(kwargs, key=[*order, *kwargs].index)}
         _check_example(torch, model, args, kwargs)
         program = export(model, args, kwargs, batch_axis)
+        if batch_axis == 0 and not has_free_batch(program, batch_axis):
+            program, args, kwargs = export_one(model, args, kwargs) or (program, args, kwargs)
     else:
         raise TypeError(
             "`model` must be a torch.nn.Module, an exported program or the path of a .pt2 file; "

@@ -102,9 +102,7 @@ def solve(a, b, *, left=True, check_errors=False):
     if left:
         x = jnp.linalg.solve(a, b)
     else:
-        x = jnp.matrix_transpose(
-            jnp.linalg.solve(jnp.matrix_transpose(a), jnp.matrix_transpose(b))
-        )
+        x = jnp.matrix_transpose(jnp.linalg.solve(jnp.matrix_transpose(a), jnp.matrix_transpose(b)))
     return x[..., 0] if vector else x, lu, pivots, jnp.zeros(a.shape[:-2], jnp.int32)
 
 
