@@ -13,10 +13,11 @@ from jaxtyping import Array
 
 from ..._core import require
 from . import _operators as _operators  # fills the table
-from ._export import evaluation_mode, export, export_one, has_free_batch, translate
+from ._export import evaluation_mode, export, export_one, has_free_batch, to_core
 from ._files import load_program
 from ._module import Imported, Names, make
 from ._tensors import to_array, to_numpy
+from ._translate import translate
 from ._verify import verify as compare
 
 
@@ -89,7 +90,7 @@ def from_torch(
             "`model` must be a torch.nn.Module, an exported program or the path of a .pt2 file; "
             f"got {type(model).__name__}."
         )
-    exported = translate(program, batch_axis)
+    exported = translate(to_core(program), batch_axis)
     names, leaves = _parameters(program, list(model.state_dict()))
     imported = make(_identifier(name), exported.graph, names, leaves)
     if not verify:

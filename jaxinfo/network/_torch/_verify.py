@@ -21,10 +21,11 @@ from .._proof import (
     largest_error,
     magnitude,
 )
-from ._export import Exported, evaluation_mode
+from ._export import evaluation_mode
 from ._graph import Spec, refs
 from ._module import Imported
 from ._tensors import to_numpy
+from ._translate import Exported
 
 
 def verify(

@@ -1,5 +1,7 @@
 """Matrix products."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -55,9 +57,11 @@ def einsum(equation, operands, path=None):
 
 @torch_operator("aten._trilinear.default")
 def trilinear(a, b, c, expand_a, expand_b, expand_c, sum_dims, unroll_dim=1):
+    n = a.ndim + len(expand_a)
     factors = ((a, expand_a), (b, expand_b), (c, expand_c))
-    a, b, c = (jnp.expand_dims(factor, tuple(axes)) for factor, axes in factors)
-    return jnp.sum(a * b * c, axis=tuple(sum_dims))
+    given = ((factor, [i for i in range(n) if i not in new]) for factor, new in factors)
+    kept = [i for i in range(n) if i not in sum_dims]
+    return jnp.einsum(*itertools.chain.from_iterable(given), kept)
 
 
 @torch_operator("aten._cdist_forward.default", "aten._euclidean_dist.default")
