@@ -1,6 +1,7 @@
 """A torch module as an exported program, in core operators."""
 
 import contextlib
+import importlib
 import inspect
 import warnings
 from collections.abc import Iterator, Mapping
@@ -166,8 +167,9 @@ def _quiet(torch: Any) -> Iterator[None]:
     decision on data and only a hint: the mask is applied in any case. The best order of an einsum
     depends on the size of the batch, which would fix it.
     """
-    fast, order = torch.backends.mha.get_fastpath_enabled(), torch.backends.opt_einsum.enabled
-    torch.backends.opt_einsum.enabled = False
+    einsum = importlib.import_module("torch.backends.opt_einsum")
+    fast, order = torch.backends.mha.get_fastpath_enabled(), einsum.enabled
+    einsum.enabled = False
     layers, looks = torch.nn.modules.transformer, "_detect_is_causal_mask"
     detect = getattr(layers, looks, None)
     torch.backends.mha.set_fastpath_enabled(False)
@@ -178,5 +180,5 @@ def _quiet(torch: Any) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        torch.backends.opt_einsum.enabled = order
+        einsum.enabled = order
         setattr(layers, looks, detect)
