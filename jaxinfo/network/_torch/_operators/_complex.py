@@ -7,7 +7,9 @@ from jax import lax
 
 from .._table import torch_operator
 
-torch_operator("aten.complex.default", pointwise=True)(lax.complex)
+torch_operator("aten.complex.default", pointwise=True)(
+    lambda x, y: lax.complex(*jnp.broadcast_arrays(x, y))
+)
 torch_operator("aten.real.default", pointwise=True)(jnp.real)
 torch_operator("aten.imag.default", pointwise=True)(jnp.imag)
 torch_operator("aten.angle.default", pointwise=True)(jnp.angle)

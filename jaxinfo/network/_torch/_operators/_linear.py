@@ -88,33 +88,33 @@ def matrix_exp(x):
 
 @torch_operator("aten._linalg_det.default")
 def det(x):
-    lu, pivots, _ = lax.linalg.lu(x)
-    return jnp.linalg.det(x), lu, pivots
+    return jnp.linalg.det(x), *_lu(x)
 
 
 @torch_operator("aten._linalg_slogdet.default")
 def slogdet(x):
+    return *jnp.linalg.slogdet(x), *_lu(x)
+
+
+def _lu(x):
     lu, pivots, _ = lax.linalg.lu(x)
-    return *jnp.linalg.slogdet(x), lu, pivots
+    return lu, pivots + 1
 
 
 @torch_operator("aten._linalg_solve_ex.default")
 def solve(a, b, *, left=True, check_errors=False):
-    lu, pivots, _ = lax.linalg.lu(a)
     vector = b.ndim == a.ndim - 1
     b = b[..., None] if vector else b
     if left:
         x = jnp.linalg.solve(a, b)
     else:
         x = jnp.matrix_transpose(jnp.linalg.solve(jnp.matrix_transpose(a), jnp.matrix_transpose(b)))
-    return x[..., 0] if vector else x, lu, pivots, jnp.zeros(a.shape[:-2], jnp.int32)
+    return x[..., 0] if vector else x, *_lu(a), jnp.zeros(a.shape[:-2], jnp.int32)
 
 
 @torch_operator("aten._linalg_eigh.default")
 def eigh(x, uplo="L", compute_v=True):
-    triangle = jnp.tril(x) if uplo == "L" else jnp.matrix_transpose(jnp.triu(x)).conj()
-    whole = triangle + jnp.matrix_transpose(jnp.tril(triangle, -1)).conj()
-    return tuple(jnp.linalg.eigh(whole, symmetrize_input=False))
+    return tuple(jnp.linalg.eigh(x, UPLO=uplo, symmetrize_input=False))
 
 
 @torch_operator("aten._linalg_svd.default")

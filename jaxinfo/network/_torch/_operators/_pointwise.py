@@ -185,11 +185,6 @@ def xlogy(x, y):
     return jax.scipy.special.xlogy(_float(x), _float(y))
 
 
-@torch_operator("aten.polygamma.default", **pointwise)
-def polygamma(n, x):
-    return jax.scipy.special.polygamma(n, _float(x))
-
-
 @torch_operator("aten.ldexp.Tensor", **pointwise)
 def ldexp(x, y):
     return _float(x) * jnp.exp2(_float(y))

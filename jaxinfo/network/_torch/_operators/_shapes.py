@@ -200,7 +200,8 @@ def diag_embed(x, offset=0, dim1=-2, dim2=-1):
 
 @torch_operator("aten.as_strided.default")
 def as_strided(x, size, stride, storage_offset=0, *, order=None):
-    """`order`: the axes of `x` from the slowest in memory to the fastest, noted on import."""
+    """`order`: the axes of `x` from the slowest in memory to the fastest, noted on import; else as
+    they are."""
     in_memory = jnp.ravel(jnp.transpose(x, order))
     places = np.full((), storage_offset or 0)
     for length, step in zip(size, stride, strict=True):
