@@ -167,7 +167,7 @@ def _quiet(torch: Any) -> Iterator[None]:
     decision on data and only a hint: the mask is applied in any case. The best order of an einsum
     depends on the size of the batch, which would fix it.
     """
-    einsum = importlib.import_module("torch.backends.opt_einsum")
+    einsum: Any = importlib.import_module("torch.backends.opt_einsum")
     fast, order = torch.backends.mha.get_fastpath_enabled(), einsum.enabled
     einsum.enabled = False
     layers, looks = torch.nn.modules.transformer, "_detect_is_causal_mask"

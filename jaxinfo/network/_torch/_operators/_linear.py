@@ -4,6 +4,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from .._table import torch_operator
@@ -66,7 +67,17 @@ def trilinear(a, b, c, expand_a, expand_b, expand_c, sum_dims, unroll_dim=1):
 
 @torch_operator("aten._cdist_forward.default", "aten._euclidean_dist.default")
 def cdist(x, y, p=2.0, compute_mode=None):
-    difference = jnp.abs(x[..., :, None, :] - y[..., None, :, :])
+    return _length(x[..., :, None, :] - y[..., None, :, :], p)
+
+
+@torch_operator("aten._pdist_forward.default")
+def pdist(x, p=2.0):
+    first, second = np.triu_indices(len(x), 1)
+    return _length(x[first] - x[second], p)
+
+
+def _length(difference, p):
+    difference = jnp.abs(difference)
     if p == 0:
         return jnp.sum(difference != 0, axis=-1)
     if p == jnp.inf:
