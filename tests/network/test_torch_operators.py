@@ -66,6 +66,7 @@ UNSPECIFIED = {("aten.log_sigmoid_forward.default", 1)} | {
     (f"aten._embedding_bag{kind}.default", i) for kind in ("", "_forward_only") for i in (1, 2, 3)
 }
 UNSPECIFIED |= {("aten._linalg_svd.default", 0), ("aten._linalg_svd.default", 2)}
+UNSPECIFIED |= {("aten._linalg_eigh.default", 1)}  # vectors have no sign of their own
 UNSPECIFIED |= {
     (name, 0) for name in OPERATORS if name.startswith(("aten.empty", "aten.new_empty"))
 }
