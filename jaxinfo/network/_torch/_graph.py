@@ -102,7 +102,8 @@ def evaluate(
 
     With `single`, inputs and outputs are those of one example, without a batch axis.
     """
-    values: dict[str, Any] = {**graph.constants, **given}
+    constants = {name: jnp.asarray(value) for name, value in graph.constants.items()}
+    values: dict[str, Any] = {**constants, **given}
     for node in graph.nodes:
         operator = OPERATORS[node.operator]
         scope = POOL_SCOPE + node.scope if operator.pool and node.scope else node.scope
