@@ -41,6 +41,18 @@ examples:
 """
 
 
+# What is wrong with an input, an option or a model, and says so itself.
+_EXPECTED = (
+    ImportError,
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+    NotImplementedError,  # operators without a counterpart
+    ArithmeticError,  # an import that differs from its original
+)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     arguments = _parser().parse_args(argv)
@@ -51,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             _print_table(report)
         page = write_report(report, arguments.out)
-    except (ImportError, ValueError, KeyError, TypeError, OSError) as error:
+    except _EXPECTED as error:
         print(f"jaxinfo: {error}", file=sys.stderr)
         return 2
     print(f"Report: {page}", file=sys.stderr)
@@ -151,10 +163,10 @@ def _cross_entropy(model: Any, x: Any, y: Any) -> Any:
 
 
 def _analyze(arguments: argparse.Namespace) -> Report:
-    model = _model(arguments)
+    model, shape = _model(arguments), arguments.input_shape
     with _progress() as advance:
         return analyze(
-            topology_of(model, jnp.zeros(arguments.input_shape)),
+            _of_floats_or_tokens(lambda dtype: topology_of(model, jnp.zeros(shape, dtype))),
             key=jr.key(arguments.seed),
             title=arguments.model,
             layers=arguments.layers,
@@ -187,7 +199,24 @@ def _in_jax(model: Any, shape: tuple[int, ...]) -> Any:
     torch = sys.modules.get("torch")  # a torch model exists only where torch was imported
     if torch is None or not isinstance(model, torch.nn.Module):
         return model
-    return from_torch(model, torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)))
+
+    def imported(dtype: Any) -> Any:
+        noise = np.random.default_rng(0).normal(size=(2, *shape))
+        return from_torch(
+            model, np.zeros_like(noise, np.int64) if dtype is int else noise.astype(np.float32)
+        )
+
+    return _of_floats_or_tokens(imported)
+
+
+def _of_floats_or_tokens(make: Callable[[Any], Any]) -> Any:
+    """`make(float)`, or, for a model that takes no such input but numbers of tokens, `make(int)`."""
+    try:
+        return make(float)
+    except (TypeError, ValueError) as error:
+        with contextlib.suppress(TypeError, ValueError):
+            return make(int)
+        raise error
 
 
 def _made_by(path: str) -> Any:

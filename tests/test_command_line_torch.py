@@ -1,44 +1,132 @@
-"""What `jaxinfo analyze` makes of torch: a factory, a state dict with a factory, a program."""
+"""`jaxinfo analyze` on models of torch, from the command line to the report, in a process of its own."""
 
-import importlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
 
-import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from jaxinfo.__main__ import _model, _parser, main
-from jaxinfo.network import topology_of
+import jaxinfo
+from jaxinfo.__main__ import main
 
 torch = pytest.importorskip("torch")
 
-FACTORY = """
+FACTORIES = """
 import torch
+from torch import nn
+
 def make():
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+    return nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+
+def tagger():
+    return nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+
+class Odd(nn.Module):
+    def forward(self, x):
+        return torch.special.bessel_j0(x)
 """
+SMALL = ["--input-shape", "4", "--samples", "200", "--bins", "3"]
 
 
-def test_models_of_torch_on_the_command_line(capsys, tmp_path, monkeypatch):
-    (tmp_path / "my_torch_models.py").write_text(FACTORY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    model = importlib.import_module("my_torch_models").make()
+def in_a_process(folder, *arguments):
+    root = pathlib.Path(jaxinfo.__file__).parents[1]
+    paths = [str(root), os.environ.get("PYTHONPATH", "")]
+    return subprocess.run(
+        [sys.executable, "-m", "jaxinfo", "analyze", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiling takes the longest
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Factories, a state dict that is not the factory's, and the programs of one such model."""
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "my_torch_models.py").write_text(FACTORIES)
+    scope = {}
+    exec(FACTORIES, scope)
+    model = scope["make"]().eval()
     with torch.no_grad():
-        model[2].bias += 1
-    torch.save(model.state_dict(), "weights.pt")
+        model[0].weight.mul_(0).add_(torch.eye(3, 4))  # three copies
+        model[2].weight.mul_(0)  # silence
+    torch.save(model.state_dict(), folder / "weights.pt")
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    save_file(model.state_dict(), folder / "weights.safetensors")
     batch = torch.export.Dim("batch")
-    program = torch.export.export(model, (torch.randn(2, 4),), dynamic_shapes=({0: batch},))
-    torch.export.save(program, "model.pt2")
-    factory = "my_torch_models:make"
-    expected = model(torch.ones(4)).detach().numpy()
-    for arguments, bias in (
-        ([factory], 0),
-        (["weights.pt", "--factory", factory], 1),
-        (["model.pt2"], 1),
-    ):
-        parsed = _parser().parse_args(["analyze", *arguments, "--input-shape", "4"])
-        found = _model(parsed)
-        assert topology_of(found, jnp.zeros(4)).names == ("0", "2")
-        assert found(jnp.ones(4)) + 1 - bias == pytest.approx(expected, rel=1e-5)
+    free = torch.export.export(model, (torch.randn(2, 4),), dynamic_shapes=({0: batch},))
+    torch.export.save(free, folder / "free.pt2")
+    torch.export.save(torch.export.export(model, (torch.randn(1, 4),)), folder / "one.pt2")
+    return folder
+
+
+def test_a_program_needs_no_source(folder, tmp_path):
+    """In a second process, in a folder where the factory is not."""
+    options = ["--layers", "0", "--json", "--out", "report"]
+    done = in_a_process(tmp_path, str(folder / "free.pt2"), *SMALL, *options)
+    assert done.returncode == 0, done.stderr
+    (layer,) = json.loads(done.stdout)["layers"]
+    assert layer["name"] == "0" and layer["ei_parts"]["value"] > 0.1
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "free.pt2" in page and "tanh" in page
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """What is handed to `analyze`, which other tests run."""
+    seen = []
+
+    def stop(topology, **options):
+        seen.append(topology)
+        raise ValueError("seen")
+
+    monkeypatch.setattr("jaxinfo.__main__.analyze", stop)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    (
+        ["free.pt2"],
+        ["one.pt2"],
+        ["weights.pt", "--factory", "my_torch_models:make"],
+        ["weights.safetensors", "--factory", "my_torch_models:make"],
+        ["my_torch_models:make"],
+    ),
+    ids=lambda arguments: arguments[0],
+)
+def test_each_way_to_name_a_model(arguments, folder, monkeypatch, measured):
+    monkeypatch.chdir(folder)
+    monkeypatch.delitem(sys.modules, "my_torch_models", raising=False)
+    assert main(["analyze", *arguments, *SMALL]) == 2
+    (topology,) = measured
+    assert topology.names == ("0", "2")
+    weight = np.asarray(topology.channel("0").weight)
+    is_of_the_files = np.array_equal(weight, np.eye(4, 3))
+    assert is_of_the_files == (arguments != ["my_torch_models:make"])
+
+
+def test_models_of_tokens(folder, monkeypatch, measured):
+    monkeypatch.chdir(folder)
+    assert main(["analyze", "my_torch_models:tagger", *SMALL]) == 2
+    (topology,) = measured
+    assert topology.names == ("1", "3")
+
+
+def test_errors_are_one_message(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
     assert main(["analyze", "weights.pt", "--input-shape", "4"]) == 2
     assert "--factory" in capsys.readouterr().err
+    assert main(["analyze", "my_torch_models:Odd", "--input-shape", "4"]) == 2
+    assert "aten.special_bessel_j0.default" in capsys.readouterr().err
+    assert main(["analyze", "free.pt2", "--input-shape", "5"]) == 2
+    assert "(batch, 4)" in capsys.readouterr().err

@@ -2,10 +2,10 @@
 
 from ._channel import Channel as Channel
 from ._flax import from_flax as from_flax
+from ._proof import ImportMismatch as ImportMismatch, Verification as Verification
 from ._topology import Topology as Topology, topology_of as topology_of
 from ._torch import (
     Imported as Imported,
-    ImportMismatch as ImportMismatch,
     UnsupportedOperators as UnsupportedOperators,
     from_torch as from_torch,
     load_torch_weights as load_torch_weights,

@@ -31,6 +31,7 @@ _POOLS = {
     "reduce_window_min": "min_pool",
     "reduce_window": "pool",
 }
+_PARAMETRIZED = re.compile(r"(^|\.)parametrizations\.([^.]+)\..*")
 _LAYOUT = frozenset(("broadcast_in_dim", "squeeze", "transpose", "reshape", "convert_element_type"))
 
 
@@ -166,11 +167,13 @@ def _owners(program: Program, paths: Sequence[str | None]) -> dict[int, frozense
 def _name(op: Op, parameters: tuple[str, ...], kind: str) -> str:
     if POOL_SCOPE in op.scope:
         return op.scope.rsplit(POOL_SCOPE, 1)[1].split("/", 1)[0]
-    if not parameters:
+    # What torch makes a weight from (weight_norm, spectral_norm) is that weight's.
+    whole = sorted({_PARAMETRIZED.sub(r"\1\2", parameter) for parameter in parameters})
+    if not whole:
         return kind
-    if len(parameters) == 1:
-        return parameters[0].rpartition(".")[0] or parameters[0]
-    return os.path.commonpath([p.replace(".", "/") for p in parameters]).replace("/", ".") or kind
+    if len(whole) == 1:
+        return whole[0].rpartition(".")[0] or whole[0]
+    return os.path.commonpath([p.replace(".", "/") for p in whole]).replace("/", ".") or kind
 
 
 def _numbered(places: list[Place]) -> tuple[Place, ...]:

@@ -17,6 +17,7 @@ from jaxinfo.ei import ei_parts
 from jaxinfo.network import (
     ImportMismatch,
     UnsupportedOperators,
+    _flax,
     from_flax,
     from_torch,
     load_torch_weights,
@@ -102,6 +103,137 @@ def test_paths_are_the_names_of_the_state_dict(imported):
     assert names(imported) == set(net().state_dict())
     torch_names = list(net().state_dict())
     assert list(imported.state_dict()) == torch_names
+
+
+def test_parametrised_layers_have_the_name_of_the_layer():
+    model, example = torch_zoo.build(torch_zoo.fourier)
+    imported = from_torch(model, example, verify=False)
+    topology = topology_of(imported, *(jnp.asarray(t[0].numpy()) for t in example.values()))
+    assert topology.names == ("modes", "spectral", "weight", "orthogonal")
+
+
+def test_inputs_by_name_or_position():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x, mask=None, *, scale=None, twice=True):
+            y = self.fc(x) * (1 if mask is None else mask[:, None]) * scale
+            return y + y if twice else y
+
+    x, scale = torch.randn(2, 3), torch.rand(2, 1)
+    model = Scaled()
+    imported = from_torch(model, {"scale": scale, "x": x, "twice": True}, verify=False)
+    expected = model(x, scale=scale).detach().numpy()
+    x, scale = x.numpy(), scale.numpy()
+    for found in (
+        imported(x, scale),
+        imported(x, scale=scale),
+        imported(scale=scale, x=x),
+        imported(x, scale, twice=True),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(imported(x[1], scale[1]), expected[1], rtol=1e-5, atol=1e-6)
+    with pytest.raises(TypeError, match=r"inputs \(x, scale, twice\)"):
+        imported(x)
+    with pytest.raises(TypeError, match="by name"):
+        imported(x, scale, x=x)
+    with pytest.raises(TypeError, match="other"):
+        imported(x, scale, other=1)
+    with pytest.raises(ValueError, match="plain value True"):
+        imported(x, scale, twice=False)
+
+
+def test_batches_that_nothing_makes_equal_are_one_batch():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 2), nn.Linear(2, 2)
+
+        def forward(self, x, y):
+            return self.a(x), self.b(y)
+
+    imported = from_torch(Two(), (torch.randn(2, 3), torch.randn(2, 2)), verify=False)
+    for shape, given in (((2,), ((3,), (2,))), ((5, 2), ((5, 3), (5, 2)))):
+        assert [y.shape for y in imported(*map(jnp.ones, given))] == [shape, shape]
+
+
+def test_a_model_that_reads_the_size_of_its_batch():
+    class Loop(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return torch.stack([self.fc(row) for row in x])
+
+    class Share(Loop):
+        def forward(self, x):
+            return self.fc(x) / float(x.shape[0])
+
+    x = torch.randn(2, 3)
+    imported = from_torch(Loop(), x)
+    expected = jax.vmap(imported)(np.ones((5, 3), np.float32))
+    np.testing.assert_allclose(imported(jnp.ones((5, 3))), expected, rtol=1e-6)
+    assert imported(jnp.ones(3)).shape == (2,)
+    depends = from_torch(Share(), x, verify=False)  # an example alone is another result
+    assert depends(jnp.ones((2, 3))).shape == (2, 2)
+    with pytest.raises(ValueError, match=r"\(2, 3\) that the model was imported with"):
+        depends(jnp.ones(3))
+
+
+def test_models_of_mixed_precision_are_judged_by_the_coarsest():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 4).bfloat16(), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.b(self.a(x.bfloat16()).float())
+
+    report = from_torch(Mixed(), torch.randn(2, 3)).report
+    assert report.tolerance == 5e-2 and report.outputs < 2e-2
+
+
+def test_compiled_transformers_with_a_mask():
+    torch.manual_seed(0)
+    model = nn.TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 5, batch_first=True), 1)
+    mask = nn.Transformer.generate_square_subsequent_mask(3)
+
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.decoder = torch.compile(model)
+
+        def forward(self, x):  # torch looks whether the mask is causal, a decision on data
+            return self.decoder(x, x, tgt_mask=mask)
+
+    assert from_torch(Decoder(), torch.randn(2, 3, 4)).report.outputs < 1e-5
+    assert torch.backends.opt_einsum.enabled
+    assert torch.nn.modules.transformer._detect_is_causal_mask(mask)
+
+
+def test_gradients_that_torch_was_told_are_refused():
+    class Straight(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return (x > 0).float()
+
+        @staticmethod
+        def backward(ctx, slope):
+            return slope
+
+    class Binary(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, x):
+            return Straight.apply(self.fc(x))
+
+    with pytest.raises(ImportMismatch, match="gradient of fc.weight"):
+        from_torch(Binary(), torch.randn(2, 3))
 
 
 def test_batch_size_is_free(imported):
@@ -394,36 +526,83 @@ class NNXNet(nnx.Module):
         return self.fc2(self.drop(jnp.tanh(self.norm(self.fc1(x)))))
 
 
-def flax_models():
-    module = LinenNet()
-    variables = module.init(jr.key(0), jnp.zeros((2, 3)), train=False)
-    model = NNXNet(nnx.Rngs(0))
-    x = jnp.ones((2, 3))
-    evaluated = nnx.clone(model)
-    evaluated.eval()
-    return {
-        "linen": (
-            from_flax((module, variables), x, train=False),
-            module.apply(variables, x, train=False),
-        ),
-        "nnx": (from_flax(model, x), evaluated(x)),
-    }
+class Tied(nnx.Module):
+    """An embedding that is also the output, a layer used twice, attention, a loop."""
+
+    def __init__(self, rngs):
+        self.embedding = nnx.Embed(5, 4, rngs=rngs)
+        self.attention = nnx.MultiHeadAttention(2, 4, decode=False, rngs=rngs)
+        self.rnn = nnx.RNN(nnx.GRUCell(4, 4, rngs=rngs))
+        self.fc = nnx.Linear(4, 4, rngs=rngs)
+
+    def __call__(self, ids, scale):
+        x = self.embedding(ids)
+        x = self.rnn(x + self.attention(x))
+        return {"logits": self.embedding.attend(self.fc(jnp.tanh(self.fc(x)))), "x": x * scale}
+
+
+FLAX_X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)), jnp.float32)
+
+
+def flax_model(kind):
+    """The model as `from_flax` takes it, its example, and the options of its calls."""
+    if kind == "linen":
+        module = LinenNet()
+        return (module, module.init(jr.key(0), FLAX_X, train=False)), FLAX_X, {"train": False}
+    if kind == "nnx":
+        return NNXNet(nnx.Rngs(0)), FLAX_X, {}
+    return Tied(nnx.Rngs(0)), (jnp.asarray([[0, 3, 1], [2, 2, 4]]), jnp.ones((2, 1, 1))), {}
 
 
 @pytest.mark.parametrize(
-    ("kind", "layers"), (("linen", ("Dense_0", "Dense_1")), ("nnx", ("fc1", "fc2")))
+    ("kind", "layers"),
+    (("linen", ("Dense_0", "Dense_1")), ("nnx", ("fc1", "fc2")), ("tied", None)),
 )
 def test_flax_models(kind, layers):
-    imported, expected = flax_models()[kind]
-    np.testing.assert_allclose(imported(jnp.ones((2, 3))), expected, rtol=1e-6)
+    model, example, options = flax_model(kind)
+    imported = from_flax(model, example, **options)
+    assert imported.report.outputs < 1e-5 and max(imported.report.gradients.values()) < 1e-5
+    trained = {name for name, is_trained in trainable_by_name(imported).items() if is_trained}
+    assert set(imported.report.gradients) == trained
+    if layers is None:
+        return
+    if kind == "linen":
+        module, variables = model
+        expected = module.apply(variables, example, **options)
+    else:
+        model.eval()
+        expected = model(example)
+    np.testing.assert_allclose(imported(example), expected, rtol=1e-6)
     topology = topology_of(imported, jnp.zeros(3))
     assert topology.names == layers
     assert str(topology.nodes[layers[0]]["output"]["activation"]) == "tanh"
-    gradient = eqx.filter_grad(lambda m: jnp.sum(m(jnp.ones((2, 3)))))(imported)
+    gradient = eqx.filter_grad(lambda m: jnp.sum(m(example)))(imported)
     for leaf, is_trained in zip(
         jtu.tree_leaves(gradient), jtu.tree_leaves(imported.trainable), strict=True
     ):
         assert is_trained or not np.any(leaf)
+
+
+def trainable_by_name(imported):
+    leaves = jtu.tree_flatten_with_path(imported.trainable)[0]
+    return {jtu.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+@pytest.mark.parametrize("kind", ("linen", "nnx"))
+@pytest.mark.parametrize("what", ("outputs", "gradient"))
+def test_a_wrong_flax_import_is_found_out(kind, what, monkeypatch):
+    program = {"linen": _flax._Linen, "nnx": _flax._NNX}[kind]
+    right = program.__call__
+
+    def wrong(self, leaves, *args, **kwargs):
+        y = right(self, leaves, *args, **kwargs)
+        return y * 1.001 if what == "outputs" else jax.lax.stop_gradient(y)
+
+    monkeypatch.setattr(program, "__call__", wrong)
+    model, example, options = flax_model(kind)
+    with pytest.raises(ImportMismatch, match=what):
+        from_flax(model, example, **options)
+    assert from_flax(model, example, verify=False, **options).report is None
 
 
 def test_torch_weights_into_flax(tmp_path):

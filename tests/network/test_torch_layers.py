@@ -231,6 +231,32 @@ def test_layers_and_their_gradients(make):
     assert len(report.layers) >= 4
 
 
+def test_views_of_memory():
+    class Strided(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 4, 2).to(memory_format=torch.channels_last)
+            self.pool = nn.AdaptiveAvgPool2d(1)  # looks at its input's order in memory
+            self.weight = nn.Parameter(torch.randn(3, 4))
+
+        def forward(self, x):
+            last = self.weight.t().as_strided((4, 2), (2, 5), 0)
+            return self.pool(self.conv(x)).flatten(1) @ last
+
+    torch.manual_seed(0)
+    x = torch.randn(2, 1, 4, 4).to(memory_format=torch.channels_last)
+    imported = from_torch(Strided(), x)
+    assert imported.report.outputs < 1e-5
+    assert imported(jnp.asarray(x[0].numpy())).shape == (2,)
+
+    class Gaps(nn.Module):
+        def forward(self, x):
+            return x[:, ::2].as_strided((2, 2), (1, 1))
+
+    with pytest.raises(NotImplementedError, match="contiguous"):
+        from_torch(Gaps(), torch.randn(2, 4), batch_axis=None)
+
+
 def test_autoregressive_sampling_code_is_refused_with_its_reason():
     class Noise(nn.Module):
         def forward(self, x):

@@ -56,11 +56,18 @@ nn.functional.silu nn.functional.elu nn.functional.leaky_relu nn.functional.soft
 nn.functional.prelu nn.functional.embedding nn.functional.adaptive_avg_pool2d gather erf sigmoid
 nn.functional.relu nn.functional.logsigmoid nn.functional.pixel_unshuffle isfinite square trace
 count_nonzero prod argmin tanh rsqrt linalg.inv_ex linalg.cholesky_ex linalg.solve_triangular
-linalg.det cdist
+linalg.det cdist fft.fft2 fft.hfft fft.rfft2 fft.irfft2 complex polar view_as_complex angle
+kthvalue ldexp nn.functional.embedding_bag matrix_exp linalg.slogdet linalg.solve_ex linalg.eigh
+linalg.svdvals linalg.qr nn.functional.pdist
 """.split()
 
 # Results that torch leaves open, by operator and position: uninitialised memory, scratch space.
 UNSPECIFIED = {("aten.log_sigmoid_forward.default", 1)} | {
+    (f"aten._embedding_bag{kind}.default", i) for kind in ("", "_forward_only") for i in (1, 2, 3)
+}
+UNSPECIFIED |= {("aten._linalg_svd.default", 0), ("aten._linalg_svd.default", 2)}
+UNSPECIFIED |= {("aten._linalg_eigh.default", 1)}  # vectors have no sign of their own
+UNSPECIFIED |= {
     (name, 0) for name in OPERATORS if name.startswith(("aten.empty", "aten.new_empty"))
 }
 

@@ -328,9 +328,92 @@ def autoencoder():
     ), torch.randn(2, 1, 8, 8)
 
 
+class Llama(nn.Module):
+    """Rotary embeddings as complex numbers, grouped queries, RMS norm, a gated MLP."""
+
+    def __init__(self, width=8, heads=4, groups=2, vocabulary=11, length=9):
+        super().__init__()
+        self.shape = (-1, width // heads)
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.q, self.o = (nn.Linear(width, width, bias=False) for _ in range(2))
+        self.k, self.v = (nn.Linear(width, width // groups, bias=False) for _ in range(2))
+        self.norm1, self.norm2 = nn.RMSNorm(width), nn.RMSNorm(width)
+        self.gate, self.up = (nn.Linear(width, 12, bias=False) for _ in range(2))
+        self.down, self.groups = nn.Linear(12, width, bias=False), groups
+        angles = torch.arange(length)[:, None] / 100.0 ** torch.arange(0, 1, 2 / self.shape[1])
+        self.register_buffer("turns", torch.polar(torch.ones_like(angles), angles), False)
+
+    def rotated(self, x):
+        pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+        return torch.view_as_real(pairs * self.turns[: x.shape[1], None]).flatten(3)
+
+    def forward(self, ids):
+        x = self.embedding(ids)
+        y = self.norm1(x)
+        q, k, v = (f(y).unflatten(-1, self.shape) for f in (self.q, self.k, self.v))
+        q, k = self.rotated(q), self.rotated(k)
+        k, v = (z.repeat_interleave(self.groups, dim=2) for z in (k, v))
+        q, k, v = (z.transpose(1, 2) for z in (q, k, v))
+        mask = torch.full((ids.shape[1],) * 2, -torch.inf).triu(1)
+        weights = torch.softmax(q @ k.transpose(2, 3) / self.shape[1] ** 0.5 + mask, dim=-1)
+        x = x + self.o((weights @ v).transpose(1, 2).flatten(2))
+        y = self.norm2(x)
+        return x + self.down(F.silu(self.gate(y)) * self.up(y))
+
+
+def llama():
+    return Llama(), torch.randint(0, 11, (2, 5))
+
+
+class T5(nn.Module):
+    """A learned bias for each bucket of distances, which are rounded logarithms; a shifted window."""
+
+    def __init__(self):
+        super().__init__()
+        self.bias, self.qkv, self.out = nn.Embedding(8, 2), nn.Linear(4, 12), nn.Linear(4, 4)
+
+    def forward(self, x):
+        b, t, _ = x.shape
+        far = torch.arange(t)[None] - torch.arange(t)[:, None]
+        large = 2 + (torch.log(far.abs().float() / 2) / math.log(8) * 2).long()
+        near = torch.where(far.abs() < 2, far.abs(), torch.min(large, torch.full_like(large, 3)))
+        bias = self.bias(near + (far > 0) * 4).permute(2, 0, 1)
+        q, k, v = self.qkv(x.roll(1, 1)).view(b, t, 3, 2, 2).permute(2, 0, 3, 1, 4).unbind(0)
+        y = torch.softmax(q @ k.mT + bias, dim=-1) @ v
+        return x + self.out(y.transpose(1, 2).reshape(b, t, -1)).roll(-1, 1)
+
+
+def t5():
+    return T5(), torch.randn(2, 7, 4)
+
+
+class Fourier(nn.Module):
+    """A Fourier layer, spectral and weight norm, an orthogonal matrix, bags of words."""
+
+    def __init__(self):
+        super().__init__()
+        made = nn.utils.parametrizations
+        self.modes = nn.Parameter(torch.randn(2, 2, dtype=torch.cfloat))
+        self.bag = nn.EmbeddingBag(7, 6, mode="max", padding_idx=1)
+        self.spectral = made.spectral_norm(nn.Linear(6, 6))
+        self.weight = made.weight_norm(nn.Linear(6, 4))
+        self.orthogonal = made.orthogonal(nn.Linear(4, 4))
+
+    def forward(self, x, ids):
+        waves = torch.fft.rfft(x + self.bag(ids)[:, None])
+        low = torch.einsum("bim,im->bim", waves[..., :2], self.modes)
+        x = torch.fft.irfft(F.pad(low, (0, 2)), n=6) + torch.fft.fft2(x).real / 6
+        y = self.orthogonal(self.weight(torch.tanh(self.spectral(x))))
+        return {"y": y, "spectrum": torch.fft.fft(y, norm="ortho")}
+
+
+def fourier():
+    return Fourier(), {"x": torch.randn(2, 2, 6), "ids": torch.randint(0, 7, (2, 3))}
+
+
 ZOO = (
     mlp, lenet, resnet, mobilenet, unet, convnext, vit, bert, gpt,
-    lstm_tagger, gru_tagger, wavenet, autoencoder,
+    lstm_tagger, gru_tagger, wavenet, autoencoder, llama, t5, fourier,
 )  # fmt: skip
 
 

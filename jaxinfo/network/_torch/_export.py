@@ -1,48 +1,18 @@
-"""From a torch module to the records of `_graph`: export, decompose, translate."""
+"""A torch module as an exported program, in core operators."""
 
 import contextlib
-import dataclasses
+import importlib
 import inspect
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..._core import require
-from ._graph import Graph, Node, Ref, Spec
-from ._table import OPERATORS, refuse_unknown
-from ._tensors import numpy_dtype, to_numpy
+from ._translate import is_free, is_known
 
 # Composite operators that are kept whole: one JAX function is shorter and faster than their parts.
 _KEPT = """linear.default matmul.default einsum.default scaled_dot_product_attention.default
 lstm.input gru.input rnn_tanh.input rnn_relu.input detach.default""".split()
-
-# Checks that torch records beside the computation, and that return nothing.
-_CHECKS = frozenset(
-    """aten._assert_scalar.default aten._assert_async.msg aten._assert_async.default
-    aten._assert_tensor_metadata.default aten.sym_constrain_range.default
-    aten.sym_constrain_range_for_size.default""".split()
-)
-
-# Where torch computes positions beside maxima and nobody reads them.
-_VALUES_ONLY = {
-    f"aten.{name}{n}d{with_indices}.default": f"aten.{name}{n}d.values"
-    for name, with_indices in (("max_pool", "_with_indices"), ("adaptive_max_pool", ""))
-    for n in (1, 2, 3)
-}
-
-# How and where memory lies has no counterpart.
-_MEMORY = frozenset(
-    ("device", "layout", "pin_memory", "memory_format", "non_blocking", "requires_grad")
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Exported:
-    """An exported program in core operators, and its translation."""
-
-    program: Any
-    graph: Graph
 
 
 def export(
@@ -92,11 +62,48 @@ def export(
         return run(args, dict(kwargs))
 
 
-def translate(program: Any, batch_axis: int | None) -> Exported:
-    """Decompose an exported program to core operators, and write it down without torch.
+def export_one(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The program for a batch of one example, and that example, where batches can be split so.
 
-    **Raises:** `UnsupportedOperators` listing every operator that the table lacks.
+    For a model that reads the size of the batch as a plain number, which fixes it: `None` unless
+    torch's outputs for each example alone are the rows of those for the whole batch.
     """
+    torch = require("torch", extra="torch")
+    pytree = torch.utils._pytree
+    given, spec = pytree.tree_flatten((args, dict(kwargs)))
+    sizes = {x.shape[0] if x.ndim else 0 for x in given if isinstance(x, torch.Tensor)}
+    if len(sizes) != 1 or (size := sizes.pop()) < 2:
+        return None
+
+    def one(i: int) -> Any:
+        rows = [x[i : i + 1] if isinstance(x, torch.Tensor) else x for x in given]
+        return pytree.tree_unflatten(rows, spec)
+
+    def outputs(args: Any, kwargs: Any) -> list[Any]:
+        found = pytree.tree_leaves(model(*args, **kwargs))
+        return [leaf for leaf in found if isinstance(leaf, torch.Tensor)]
+
+    try:
+        with evaluation_mode(model), torch.no_grad():
+            whole = outputs(args, kwargs)
+            alone = zip(*(outputs(*one(i)) for i in range(size)), strict=True)
+            for rows, batch in zip(alone, whole, strict=True):
+                torch.testing.assert_close(torch.cat(rows), batch)
+        args, kwargs = one(0)
+        return export(model, args, kwargs, None), args, kwargs
+    except Exception:  # whatever the model does with one example: its batch stays as it is
+        return None
+
+
+def has_free_batch(program: Any, batch_axis: int) -> bool:
+    """Whether any input of an exported program has a free size there."""
+    inputs = set(program.graph_signature.user_inputs)
+    shapes = [node.meta["val"].shape for node in program.graph.nodes if node.name in inputs]
+    return any(len(shape) > batch_axis and is_free(shape[batch_axis]) for shape in shapes)
+
+
+def to_core(program: Any) -> Any:
+    """The program decomposed to core operators, as far as the table asks for it."""
     torch = require("torch", extra="torch")
     table = torch.export.default_decompositions()
     for name in _KEPT:
@@ -112,15 +119,7 @@ def translate(program: Any, batch_axis: int | None) -> Exported:
         ):
             table.update(further)
             program = program.run_decompositions(table)
-        program = core if _unknown(torch, program.graph) else program
-    signature = program.graph_signature
-    if signature.buffers_to_mutate or getattr(signature, "user_inputs_to_mutate", None):
-        raise NotImplementedError(
-            "The model writes to its own state or to its inputs while it runs: "
-            f"{sorted({*signature.buffers_to_mutate.values()})}. Import a model without that, such "
-            "as one in evaluation mode and without a cache."
-        )
-    return Exported(program, _Translation(torch, program, batch_axis).graph())
+        return core if _unknown(torch, program.graph) else program
 
 
 def _unknown(torch: Any, graph: Any) -> set[Any]:
@@ -128,10 +127,7 @@ def _unknown(torch: Any, graph: Any) -> set[Any]:
     return {
         node.target
         for node in graph.nodes
-        if isinstance(node.target, torch._ops.OpOverload)
-        and str(node.target) not in OPERATORS
-        and str(node.target) not in _CHECKS
-        and str(node.target) not in _VALUES_ONLY
+        if isinstance(node.target, torch._ops.OpOverload) and not is_known(str(node.target))
     }
 
 
@@ -148,179 +144,16 @@ def _mark_blocks_without_gradient(torch: Any, graph: Any) -> None:
                 )
 
 
-class _Translation:
-    """One pass over an exported program."""
-
-    def __init__(self, torch: Any, program: Any, batch_axis: int | None):
-        self.torch = torch
-        self.program = program
-        self.module = program.graph_module
-        self.nodes: list[Node] = []
-        self.specs: dict[str, Any] = {}
-        self.uses: list[tuple[str, str]] = []
-        self.batch = self._batch_symbol(batch_axis)
-
-    def graph(self) -> Graph:
-        signature, state = self.program.graph_signature, self.program.state_dict
-        outputs = self._walk()
-        refuse_unknown(self.uses)
-        lifted = {
-            **signature.inputs_to_parameters,
-            **signature.inputs_to_buffers,
-            **signature.inputs_to_lifted_tensor_constants,
-        }
-        constants = {
-            name: to_numpy(self.program.constants[path])
-            for name, path in lifted.items()
-            if path not in state
-        }
-        user_outputs = [
-            outputs[i]
-            for i, spec in enumerate(signature.output_specs)
-            if spec.kind == self.torch.export.graph_signature.OutputKind.USER_OUTPUT
-        ]
-        pytree = self.torch.utils._pytree
-        return Graph(
-            nodes=tuple(self.nodes),
-            inputs=_plain(
-                pytree.tree_unflatten(self._user_inputs(), self.program.call_spec.in_spec)
-            ),
-            outputs=_plain(pytree.tree_unflatten(user_outputs, self.program.call_spec.out_spec)),
-            specs=self.specs,
-            parameters={name: path for name, path in lifted.items() if path in state},
-            constants=constants,
-        )
-
-    def _user_inputs(self) -> list[Any]:
-        kinds = self.torch.export.graph_signature
-        inputs = []
-        for spec in self.program.graph_signature.input_specs:
-            if spec.kind == kinds.InputKind.USER_INPUT:
-                is_tensor = isinstance(spec.arg, kinds.TensorArgument)
-                inputs.append(Ref(spec.arg.name) if is_tensor else getattr(spec.arg, "value", None))
-        return inputs
-
-    def _batch_symbol(self, batch_axis: int | None) -> Any:
-        """The symbol for the size of the batch axis of the first input that has a free one."""
-        if batch_axis is None:
-            return None
-        names = {ref.name for ref in self._user_inputs() if isinstance(ref, Ref)}
-        for node in self.module.graph.nodes:
-            if node.op == "placeholder" and node.name in names:
-                shape = node.meta["val"].shape
-                if len(shape) > batch_axis and self._is_free(shape[batch_axis]):
-                    return shape[batch_axis].node.expr
-        return None
-
-    def _is_free(self, size: Any) -> bool:
-        return isinstance(size, self.torch.SymInt) and size.node.maybe_as_int() is None
-
-    def _walk(self) -> list[Any]:
-        """Record the nodes; return what the program returns, as references."""
-        values: dict[Any, Any] = {}
-        for node in self.module.graph.nodes:
-            if node.op == "placeholder":
-                values[node] = Ref(node.name)
-                self.specs[node.name] = self._spec(node.meta.get("val"))
-            elif node.op == "get_attr":
-                values[node] = getattr(self.module, node.target)
-            elif node.op == "output":
-                return list(self._arguments(node.args[0], values))
-            else:
-                values[node] = self._call(node, values)
-        raise AssertionError("a graph without an output node")
-
-    def _call(self, node: Any, values: dict[Any, Any]) -> Any:
-        name, operator, scope = node.name, _operator_name(node.target), _module_path(node)
-        args = self._arguments(node.args, values)
-        if operator in _CHECKS:
-            return None
-        if operator == "operator.getitem" and isinstance(args[0], tuple | list):
-            return args[0][args[1]]
-        spec = self._spec(node.meta.get("val"))
-        values_only = operator in _VALUES_ONLY and all(use.args[1] == 0 for use in node.users)
-        if values_only:
-            operator, spec = _VALUES_ONLY[operator], spec[0]
-        self.uses.append((operator, scope))
-        self.specs[name] = spec
-        kwargs = {
-            key: value
-            for key, value in self._arguments(dict(node.kwargs), values).items()
-            if key not in _MEMORY
-        }
-        self.nodes.append(Node(name, operator, tuple(args), kwargs, scope, spec))
-        return (Ref(name),) if values_only else Ref(name)
-
-    def _arguments(self, structure: Any, values: dict[Any, Any]) -> Any:
-        torch = self.torch
-        if isinstance(structure, torch.fx.Node):
-            return values[structure]
-        if isinstance(structure, tuple):
-            return tuple(self._arguments(item, values) for item in structure)
-        if isinstance(structure, list):
-            return [self._arguments(item, values) for item in structure]
-        if isinstance(structure, dict):
-            return {key: self._arguments(item, values) for key, item in structure.items()}
-        if isinstance(structure, torch.dtype):
-            return numpy_dtype(structure)
-        if isinstance(structure, torch.device | torch.layout | torch.memory_format):
-            return None
-        return structure
-
-    def _spec(self, value: Any) -> Any:
-        if isinstance(value, self.torch.Tensor):
-            free = [self._is_free(size) for size in value.shape]
-            carriers = [
-                axis
-                for axis, size in enumerate(value.shape)
-                if free[axis] and self.batch is not None and size.node.expr == self.batch
-            ]
-            return Spec(
-                tuple(None if f else int(s) for f, s in zip(free, value.shape, strict=True)),
-                numpy_dtype(value.dtype),
-                carriers[0] if len(carriers) == 1 else None,
-            )
-        if isinstance(value, tuple | list):
-            return tuple(self._spec(item) for item in value)
-        return None
-
-
-def _plain(structure: Any) -> Any:
-    """Containers of torch's own kind (a model's output class) as tuples, lists and dictionaries."""
-    if isinstance(structure, Mapping):
-        return {key: _plain(item) for key, item in structure.items()}
-    if isinstance(structure, list):
-        return [_plain(item) for item in structure]
-    if isinstance(structure, tuple):
-        return tuple(_plain(item) for item in structure)
-    return structure
-
-
-def _operator_name(target: Any) -> str:
-    """`aten.relu.default`, `operator.mul`, `math.floor`, `torch.sym_max`."""
-    module = getattr(target, "__module__", "")
-    if module in ("_operator", "math", "torch"):
-        return f"{module.lstrip('_')}.{target.__name__}"
-    return str(target)
-
-
-def _module_path(node: Any) -> str:
-    """The path of the module that called the operator, as in the state dict."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    if not stack or stack[-1][0].startswith("_empty"):
-        return ""
-    path = stack[-1][0].partition("@")[0].removeprefix("L['self']").removeprefix(".")
-    return re.sub(r"\[['\"]?(\w+)['\"]?\]", r".\1", path)
-
-
 @contextlib.contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """Every module in evaluation mode, and afterwards each in the mode it was in."""
+    """Every module in evaluation mode, uncompiled, and afterwards each in the mode it was in."""
+    torch = require("torch", extra="torch")
     before = [(module, module.training) for module in model.modules()]
     for module, _ in before:
         module.training = False
     try:
-        yield
+        with torch.compiler.set_stance("force_eager"):  # a model of `torch.compile` runs as it is
+            yield
     finally:
         for module, training in before:
             module.training = training
@@ -328,12 +161,24 @@ def evaluation_mode(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(torch: Any) -> Iterator[None]:
-    """Without torch's warnings, and without fused attention layers that hide their operators."""
-    fast = torch.backends.mha.get_fastpath_enabled()
+    """Without torch's warnings, and without its shortcuts.
+
+    Fused layers hide their operators. Transformers look whether a mask is the causal one, which is a
+    decision on data and only a hint: the mask is applied in any case. The best order of an einsum
+    depends on the size of the batch, which would fix it.
+    """
+    einsum: Any = importlib.import_module("torch.backends.opt_einsum")
+    fast, order = torch.backends.mha.get_fastpath_enabled(), einsum.enabled
+    einsum.enabled = False
+    layers, looks = torch.nn.modules.transformer, "_detect_is_causal_mask"
+    detect = getattr(layers, looks, None)
     torch.backends.mha.set_fastpath_enabled(False)
+    setattr(layers, looks, lambda mask, is_causal=None, size=None: is_causal is True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        einsum.enabled = order
+        setattr(layers, looks, detect)

@@ -61,6 +61,8 @@ class Graph:
     parameters: Mapping[str, str]
     """The path in the state dict of each value that is a parameter or a buffer."""
     constants: Mapping[str, np.ndarray]
+    names: tuple[str, ...] = ()
+    """The names of all inputs, positional ones first, in the order in which torch takes them."""
 
     @property
     def batched(self) -> bool:
@@ -100,7 +102,8 @@ def evaluate(
 
     With `single`, inputs and outputs are those of one example, without a batch axis.
     """
-    values: dict[str, Any] = {**graph.constants, **given}
+    constants = {name: jnp.asarray(value) for name, value in graph.constants.items()}
+    values: dict[str, Any] = {**constants, **given}
     for node in graph.nodes:
         operator = OPERATORS[node.operator]
         scope = POOL_SCOPE + node.scope if operator.pool and node.scope else node.scope

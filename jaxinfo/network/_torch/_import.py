@@ -1,5 +1,6 @@
 """`from_torch`: a PyTorch model in, an equal Equinox model out."""
 
+import inspect
 import os
 import pathlib
 import re
@@ -12,10 +13,11 @@ from jaxtyping import Array
 
 from ..._core import require
 from . import _operators as _operators  # fills the table
-from ._export import evaluation_mode, export, translate
+from ._export import evaluation_mode, export, export_one, has_free_batch, to_core
 from ._files import load_program
 from ._module import Imported, Names, make
 from ._tensors import to_array, to_numpy
+from ._translate import translate
 from ._verify import verify as compare
 
 
@@ -77,14 +79,18 @@ def from_torch(
         if example_input is None:
             args, kwargs = program.example_inputs or ((), {})
     elif isinstance(model, torch.nn.Module):
+        order = list(inspect.signature(model.forward).parameters)
+        kwargs = {key: kwargs[key] for key in sorted(kwargs, key=[*order, *kwargs].index)}
         _check_example(torch, model, args, kwargs)
         program = export(model, args, kwargs, batch_axis)
+        if batch_axis == 0 and not has_free_batch(program, batch_axis):
+            program, args, kwargs = export_one(model, args, kwargs) or (program, args, kwargs)
     else:
         raise TypeError(
             "`model` must be a torch.nn.Module, an exported program or the path of a .pt2 file; "
             f"got {type(model).__name__}."
         )
-    exported = translate(program, batch_axis)
+    exported = translate(to_core(program), batch_axis)
     names, leaves = _parameters(program, list(model.state_dict()))
     imported = make(_identifier(name), exported.graph, names, leaves)
     if not verify:

@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array
 
-from ._graph import Graph, Ref, evaluate
+from ._graph import Graph, Ref, evaluate, refs
 from ._named import named_leaves, path_name, with_children
 
 
@@ -40,7 +40,10 @@ class Imported(eqx.Module):
             setattr(self, child, value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The outputs of the torch model in evaluation mode, for a batch or for one example."""
+        """The outputs of the torch model in evaluation mode, for a batch or for one example.
+
+        Inputs are given by position, in torch's order, or by name.
+        """
         given, mode = self._inputs(args, kwargs)
         match mode:
             case "each":
@@ -88,6 +91,7 @@ class Imported(eqx.Module):
 
     def _inputs(self, args: Any, kwargs: Any) -> tuple[dict[str, Array], str]:
         """The input arrays by name, and what their shapes say about a batch axis."""
+        args, kwargs = _in_places(self._graph, args, kwargs)
         given = _match(self._graph.inputs, (args, kwargs))
         given = {name: self._array(name, value) for name, value in given.items()}
         modes = {name: self._mode(name, value.shape) for name, value in given.items()}
@@ -158,6 +162,31 @@ def make(
 
 def _buffer(value: Array) -> Array:
     return jax.lax.stop_gradient(value) if jnp.issubdtype(value.dtype, jnp.inexact) else value
+
+
+def _in_places(graph: Graph, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword inputs as the program has them, from a call as torch accepts it.
+
+    Any input may be given by position or by name; plain values that are built into the program may
+    be left out.
+    """
+    positional, by_keyword = graph.inputs
+    wanted = dict(zip(graph.names, (*positional, *by_keyword.values()), strict=False))
+    if len(wanted) != len(positional) + len(by_keyword):
+        return args, kwargs  # a program without names of its inputs
+    given = dict(zip(wanted, args, strict=False))
+    twice = set(given) & set(kwargs)
+    given |= kwargs
+    missing = [name for name in wanted if name not in given and any(refs(wanted[name]))]
+    unknown = [name for name in given if name not in wanted]
+    if len(args) > len(wanted) or twice or missing or unknown:
+        raise TypeError(
+            f"The model was imported with the inputs ({', '.join(wanted)}), which are given by "
+            f"position or by name; got {len(args)} by position and {sorted(kwargs)} by name."
+        )
+    values = [given.get(name, value) for name, value in wanted.items()]
+    n = len(positional)
+    return tuple(values[:n]), dict(zip(by_keyword, values[n:], strict=True))
 
 
 def _match(wanted: Any, given: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Importing a family registers its functions; nothing else is exported.
 
 from . import (
     _attention as _attention,
+    _complex as _complex,
     _convolution as _convolution,
     _creation as _creation,
     _indexing as _indexing,

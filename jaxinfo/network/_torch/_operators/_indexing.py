@@ -17,6 +17,34 @@ def embedding(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=
 torch_operator("aten.embedding.default", single=embedding)(embedding)
 
 
+@torch_operator("aten._embedding_bag.default", "aten._embedding_bag_forward_only.default")
+def embedding_bag(
+    weight,
+    indices,
+    offsets,
+    scale_grad_by_freq=False,
+    mode=0,
+    sparse=False,
+    per_sample_weights=None,
+    include_last_offset=False,
+    padding_idx=-1,
+):
+    """Sums, means or maxima (mode 0, 1, 2) of rows; bag `i` starts at `offsets[i]`."""
+    n_bags = len(offsets) - include_last_offset
+    bag = jnp.searchsorted(offsets, jnp.arange(len(indices)), side="right") - 1
+    bag = jnp.where(indices == padding_idx, n_bags, bag)  # the padding is in no bag
+    rows = weight[indices]
+    rows = rows if per_sample_weights is None else rows * per_sample_weights[:, None]
+    sizes = jnp.zeros(n_bags, int).at[bag].add(1)
+    if mode == 2:
+        bags = jnp.full((n_bags, weight.shape[1]), -jnp.inf, rows.dtype).at[bag].max(rows)
+        bags = jnp.where(sizes[:, None] > 0, bags, 0)
+    else:
+        bags = jnp.zeros((n_bags, weight.shape[1]), rows.dtype).at[bag].add(rows)
+        bags = bags / jnp.maximum(sizes, 1)[:, None] if mode == 1 else bags
+    return bags, bag, sizes, sizes  # all but the first serve torch's own gradient
+
+
 @torch_operator("aten.index.Tensor", "aten._unsafe_index.Tensor")
 def index(x, indices):
     return x[tuple(slice(None) if i is None else i for i in indices)]

@@ -1,7 +1,10 @@
 """Matrix products."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from .._table import torch_operator
@@ -55,14 +58,26 @@ def einsum(equation, operands, path=None):
 
 @torch_operator("aten._trilinear.default")
 def trilinear(a, b, c, expand_a, expand_b, expand_c, sum_dims, unroll_dim=1):
+    n = a.ndim + len(expand_a)
     factors = ((a, expand_a), (b, expand_b), (c, expand_c))
-    a, b, c = (jnp.expand_dims(factor, tuple(axes)) for factor, axes in factors)
-    return jnp.sum(a * b * c, axis=tuple(sum_dims))
+    given = ((factor, [i for i in range(n) if i not in new]) for factor, new in factors)
+    kept = [i for i in range(n) if i not in sum_dims]
+    return jnp.einsum(*itertools.chain.from_iterable(given), kept)
 
 
 @torch_operator("aten._cdist_forward.default", "aten._euclidean_dist.default")
 def cdist(x, y, p=2.0, compute_mode=None):
-    difference = jnp.abs(x[..., :, None, :] - y[..., None, :, :])
+    return _length(x[..., :, None, :] - y[..., None, :, :], p)
+
+
+@torch_operator("aten._pdist_forward.default")
+def pdist(x, p=2.0):
+    first, second = np.triu_indices(len(x), 1)
+    return _length(x[first] - x[second], p)
+
+
+def _length(difference, p):
+    difference = jnp.abs(difference)
     if p == 0:
         return jnp.sum(difference != 0, axis=-1)
     if p == jnp.inf:
@@ -77,10 +92,54 @@ def inv(x, check_errors=False):
     return jnp.linalg.inv(x), jnp.zeros(x.shape[:-2], jnp.int32)
 
 
+@torch_operator("aten.linalg_matrix_exp.default")
+def matrix_exp(x):
+    return jax.scipy.linalg.expm(x)
+
+
 @torch_operator("aten._linalg_det.default")
 def det(x):
+    return jnp.linalg.det(x), *_lu(x)
+
+
+@torch_operator("aten._linalg_slogdet.default")
+def slogdet(x):
+    return *jnp.linalg.slogdet(x), *_lu(x)
+
+
+def _lu(x):
     lu, pivots, _ = lax.linalg.lu(x)
-    return jnp.linalg.det(x), lu, pivots
+    return lu, pivots + 1
+
+
+@torch_operator("aten._linalg_solve_ex.default")
+def solve(a, b, *, left=True, check_errors=False):
+    vector = b.ndim == a.ndim - 1
+    b = b[..., None] if vector else b
+    if left:
+        x = jnp.linalg.solve(a, b)
+    else:
+        x = jnp.matrix_transpose(jnp.linalg.solve(jnp.matrix_transpose(a), jnp.matrix_transpose(b)))
+    return x[..., 0] if vector else x, *_lu(a), jnp.zeros(a.shape[:-2], jnp.int32)
+
+
+@torch_operator("aten._linalg_eigh.default")
+def eigh(x, uplo="L", compute_v=True):
+    return tuple(jnp.linalg.eigh(x, UPLO=uplo, symmetrize_input=False))
+
+
+@torch_operator("aten._linalg_svd.default")
+def svd(x, full_matrices=False, compute_uv=True, *, driver=None):
+    if compute_uv:
+        return tuple(jnp.linalg.svd(x, full_matrices=full_matrices))
+    return jnp.zeros(0), jnp.linalg.svd(x, compute_uv=False), jnp.zeros(0)
+
+
+@torch_operator("aten.linalg_qr.default")
+def qr(x, mode="reduced"):
+    if mode == "r":
+        return jnp.zeros(0), jnp.linalg.qr(x, mode="r")
+    return tuple(jnp.linalg.qr(x, mode=mode))
 
 
 @torch_operator("aten.linalg_cholesky_ex.default")

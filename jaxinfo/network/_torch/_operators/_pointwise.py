@@ -185,6 +185,11 @@ def xlogy(x, y):
     return jax.scipy.special.xlogy(_float(x), _float(y))
 
 
+@torch_operator("aten.ldexp.Tensor", **pointwise)
+def ldexp(x, y):
+    return _float(x) * jnp.exp2(_float(y))
+
+
 @torch_operator("aten.nan_to_num.default", **pointwise)
 def nan_to_num(x, nan=None, posinf=None, neginf=None):
     return jnp.nan_to_num(x, nan=0.0 if nan is None else nan, posinf=posinf, neginf=neginf)

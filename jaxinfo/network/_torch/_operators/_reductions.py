@@ -156,11 +156,15 @@ def topk(x, k, dim=-1, largest=True, sorted=True):
 @torch_operator("aten.median.dim")
 def median(x, dim, keepdim=False):
     """The lower of the two middle entries."""
+    return kthvalue(x, (x.shape[dim] + 1) // 2 if x.ndim else 1, dim, keepdim)
+
+
+@torch_operator("aten.kthvalue.default")
+def kthvalue(x, k, dim=-1, keepdim=False):
     values, index = sort_stable(x, dim=dim)
     if not x.ndim:
         return values, index
-    middle = (x.shape[dim] - 1) // 2
-    return tuple(lax.index_in_dim(v, middle, axis=dim, keepdims=keepdim) for v in (values, index))
+    return tuple(lax.index_in_dim(v, k - 1, axis=dim, keepdims=keepdim) for v in (values, index))
 
 
 @torch_operator("aten.median.default")

@@ -3,6 +3,7 @@
 import itertools
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from .._table import torch_operator
@@ -195,6 +196,19 @@ def diag_embed(x, offset=0, dim1=-2, dim2=-1):
     full = jnp.zeros((*x.shape[:-1], n, n), x.dtype)
     full = full.at[..., rows, rows + offset].set(x)
     return jnp.moveaxis(full, (-2, -1), (dim1, dim2))
+
+
+@torch_operator("aten.as_strided.default")
+def as_strided(x, size, stride, storage_offset=0, *, order=None):
+    """`order`: the axes of `x` from the slowest in memory to the fastest, noted on import; else as
+    they are."""
+    in_memory = jnp.ravel(jnp.transpose(x, order))
+    places = np.full((), storage_offset or 0)
+    for length, step in zip(size, stride, strict=True):
+        places = places[..., None] + np.arange(length) * step
+    if places.size == in_memory.size and np.array_equal(places.ravel(), np.arange(places.size)):
+        return jnp.reshape(in_memory, places.shape)
+    return in_memory[places]
 
 
 @torch_operator("aten.tril.default")
