@@ -60,9 +60,7 @@ def test_eight_devices_count_what_one_counts():
     assert done.stdout == "equal\n", done.stderr
 
 
-@pytest.mark.parametrize(
-    ("function", "passes"), [(ei_parts, 1), (sensitivity, 3), (ei, 1)], ids=lambda v: str(v)
-)
+@pytest.mark.parametrize(("function", "passes"), [(ei_parts, 1), (sensitivity, 3), (ei, 1)])
 def test_progress_ends_at_all_of_it(function, passes):
     channel = Channel.from_weight(jnp.ones((3, 2)), None, "sigmoid", in_range=(-1, 1))
     seen = []
