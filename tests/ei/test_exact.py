@@ -219,7 +219,9 @@ def random_columns(rng, n, dtype):
 
 @pytest.mark.parametrize("n", (2, 7))
 @pytest.mark.parametrize("dtype, tolerance", (("float32", 1e-4), ("float64", 1e-9)))
-def test_agrees_with_an_independent_route_and_bounds_its_error(n, dtype, tolerance, x64):
+def test_agrees_with_an_independent_route_and_bounds_its_error(n, dtype, tolerance, request):
+    if dtype == "float64":
+        request.getfixturevalue("x64")
     rng = np.random.default_rng(n)
     weights = random_columns(rng, n, dtype)
     bias = rng.normal(size=len(weights)).astype(dtype)
@@ -242,4 +244,4 @@ def test_agrees_with_an_independent_route_and_bounds_its_error(n, dtype, toleran
             if mass > 1e-3:  # of less than that, single precision knows too little
                 error = abs(float(found.bits[i, a]) - bits)
                 assert error < tolerance, (row, a)
-                assert error <= float(found.error[i, a]), (row, a)
+                assert error <= float(found.error[i, a]) + 1e-13, (row, a)  # rounding of the oracle
