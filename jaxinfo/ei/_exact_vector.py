@@ -154,10 +154,11 @@ def _cut(low: Array, high: Array, along: Array, across: Array, u: Array) -> Arra
     place = along * u[:, None]
     level = across == 0
     ends = []
-    for bound, infinite in ((low, -1.0), (high, 2.0)):
+    for bound in (low, high):
         finite = jnp.isfinite(bound)
         v = (jnp.where(finite, bound, 0) - place) / jnp.where(level, 1, across)
-        ends.append(jnp.where(finite, v, jnp.where(across < 0, 1 - infinite, infinite)))
+        # An infinite bound lies past one end of the side; a strip between two of them is empty.
+        ends.append(jnp.where(finite, v, jnp.where((bound > 0) == (across > 0), 2.0, -1.0)))
     below, above = jnp.clip(jnp.minimum(*ends), 0, 1), jnp.clip(jnp.maximum(*ends), 0, 1)
     kept = jnp.where(level, (place >= low) & (place < high), True)
     bottom = jnp.max(jnp.where(level, 0, below), axis=1)

@@ -155,11 +155,11 @@ def group_table(column: Column, known: tuple[int, ...]) -> Float[Array, "rows bi
         return _distribution(column, total, shift[None])[0]
 
     rows = jax.lax.map(row, shifts, batch_size=min(2**12, shifts.shape[0]))
-    if len(known) == 1:
+    if len(known) <= 1:
         # Edge on edge, where nothing else moves, only the overlap of intervals is exact.
-        a = known[0]
-        lone = _lone(column, column.bias, column.weight[a])
-        rows = jnp.where(jnp.all(v.at[a].set(0) == 0), lone, rows)
+        weight = column.weight[known[0]] if known else jnp.zeros((), v.dtype)
+        lone = _lone(column, column.bias, weight)[: rows.shape[0]]
+        rows = jnp.where(jnp.all(v.at[jnp.array(known, int)].set(0) == 0), lone, rows)
     return column.cells(rows)
 
 
