@@ -255,9 +255,25 @@ def _lone(
     edges = jnp.concatenate(column.edges)
     finite = jnp.isfinite(edges)
     near = jnp.where(finite, edges, 0)
-    part = (near - lower[:, None]) / jnp.where(width > 0, width, 1)
-    step = jnp.where(width > 0, part, near > lower[:, None])
-    return jnp.where(finite, jnp.clip(step, 0, 1) - 0.5, jnp.sign(edges) / 2)
+    step = jnp.where(width > 0, _share(near - lower[:, None], width), near > lower[:, None])
+    return jnp.where(finite, step - 0.5, jnp.sign(edges) / 2)
+
+
+@jax.custom_jvp
+def _share(
+    length: Float[Array, "in_bins edges"], width: Float[Array, "in_bins 1"]
+) -> Float[Array, "in_bins edges"]:
+    """`length / width` between 0 and 1, with a derivative that never squares a tiny width."""
+    return jnp.clip(length / jnp.where(width > 0, width, 1), 0, 1)
+
+
+@_share.defjvp
+def _(primals, tangents):
+    (length, width), (longer, wider) = primals, tangents
+    share = _share(length, width)
+    moves = (share > 0) & (share < 1) & (width > 1e6 * jnp.finfo(width.dtype).tiny)
+    slope = jnp.where(moves, 1 / jnp.where(moves, width, 1), 0)
+    return share, slope * longer - share * slope * wider
 
 
 def _distribution(
