@@ -57,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     arguments = _parser().parse_args(argv)
     try:
+        require("matplotlib", extra="report")  # before minutes of work that would end without it
         report = arguments.run(arguments)
         if arguments.json:
             print(json.dumps(as_json(report)))

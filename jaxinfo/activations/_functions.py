@@ -120,8 +120,8 @@ def gelu(x: ArrayLike) -> Array:
     r"""$f(x) = x \Phi(x)$ with the normal distribution function (arXiv:1606.08415).
 
     >>> import jax.numpy as jnp
-    >>> gelu(jnp.array([-1.0, 0.0, 2.0]))
-    Array([-0.15865527,  0.        ,  1.9544997 ], dtype=float32)
+    >>> f"{gelu(-1.0):.4f} {gelu(0.0):.4f} {gelu(2.0):.4f}"
+    '-0.1587 0.0000 1.9545'
     """
     return _between_tails(lambda x: jax.nn.gelu(x, approximate=False), x, 40.0)
 
