@@ -119,7 +119,6 @@ def selu(x: ArrayLike) -> Array:
 def gelu(x: ArrayLike) -> Array:
     r"""$f(x) = x \Phi(x)$ with the normal distribution function (arXiv:1606.08415).
 
-    >>> import jax.numpy as jnp
     >>> f"{gelu(-1.0):.4f} {gelu(0.0):.4f} {gelu(2.0):.4f}"
     '-0.1587 0.0000 1.9545'
     """
