@@ -40,7 +40,8 @@ def measure(
     - `layers`: names or modules; by default all layers of the topology.
     - `quantities`: of `"ei"` (vector), `"ei_parts"` and `"sensitivity"`.
     - `method`: `Sampling(samples=...)`; by default 100 000 samples (for sensitivity, of each input).
-    - `in_range`, `in_bins`, `out_range`, `out_bins`: as for `ei_parts`, for every layer.
+    - `in_range`, `in_bins`, `out_range`, `out_bins`, `out_of_range`: as for `ei_parts`, for every
+        layer.
 
     **Returns:** `{layer: {quantity: Estimate}}`, in bits. The standard error is that of the delta
     method (`info.standard_error`), with the covariances between pairs; for vector EI it is NaN

@@ -29,8 +29,8 @@ _MEANINGS = {
     "all pairs, when all inputs are set to independent noise at once.",
     "Sensitivity": "The same sum when one input neuron varies and all others are silent.",
     "Degeneracy": "Sensitivity minus EI of the parts: the bits lost because inputs drown each other.",
-    "Standard error": "The scatter of the estimate over repetitions, from ten groups of the samples.",
-    "Bias": "About how much the finite number of samples inflates the estimate.",
+    "Standard error": "The scatter of the estimate over repetitions with other samples (delta method).",
+    "Bias": "About how much the finite number of samples still adds, after what was corrected for.",
     "Outside": "The largest fraction, over output neurons, of samples out of the output range; they "
     "are left out.",
 }

@@ -41,7 +41,8 @@ def ei_penalty(
     - `weight`: loss units per bit; traced, so it can follow a schedule.
     - `key`: for `Soft`. A new key each step makes the penalty stochastic, as batches do for the
         loss; the same key at each step makes it a fixed function of the model.
-    - `options`: as for `ei_parts`: `in_range`, `in_bins`, `out_range`, `out_bins`, for every layer.
+    - `options`: as for `ei_parts`: `in_range`, `in_bins`, `out_range`, `out_bins`, `out_of_range`,
+        for every layer.
 
     **Gradient:** with respect to the parameters of the model, in both modes; through jit, vmap over
     models and any optimiser.
