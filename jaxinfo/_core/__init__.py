@@ -15,6 +15,7 @@ from ._numerics import (
     safe_divide as safe_divide,
     xlog2x as xlog2x,
 )
+from ._random import uniform as uniform
 from ._words import (
     bits_for as bits_for,
     group_rows as group_rows,
