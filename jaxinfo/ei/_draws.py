@@ -14,7 +14,7 @@ from .._core import one_of
 from ..info import AbstractEstimator, PairHistogram, PlugIn
 from ..info._influence import error_of_mean
 from ..network import Channel
-from ._intervention import BLOCK, Draw, Setting
+from ._intervention import BLOCK, Draw, Setting, UnitDraw
 from ._method import AbstractMethod, PairsResult
 from ._points import POINTS, Points
 
@@ -75,9 +75,10 @@ class AbstractSampling(AbstractMethod):
         return self.fixed_samples or max(self.max_samples, FIRST_STAGE)
 
     def draw(self, setting: Setting, key: PRNGKeyArray) -> Draw:
-        """The inputs of a block of samples, as a function of its number."""
-        unit = POINTS[self.points](key, setting.channel.n_in)
-        return lambda block: setting.inputs(unit(block))
+        """The inputs of some blocks of samples, as a function of the first one's number."""
+        n_in = setting.channel.n_in
+        unit = POINTS[self.points](key, n_in)
+        return lambda first, blocks: setting.inputs(_held(unit, first, blocks).reshape(-1, n_in))
 
     def blocks(self, channel: Channel, usual: int | None = None) -> int:
         """How many blocks of samples to hold at once; without `batch_size`, `usual` samples."""
@@ -114,8 +115,7 @@ class AbstractSampling(AbstractMethod):
         def on_device(device: int | Int[Array, ""], devices: int) -> State:
             def body(carry: tuple[Array, State]) -> tuple[Array, State]:
                 block, state = carry
-                numbers = block + jnp.arange(blocks, dtype=jnp.int32)
-                x = jax.vmap(draw)(numbers).reshape(size, -1)
+                x = draw(block, blocks)
                 number = block * BLOCK + jnp.arange(size, dtype=jnp.int32)
                 state = step(state, x, (number >= start) & (number < stop))
                 self._tell(turn, jnp.minimum(block * BLOCK + size, stop))
@@ -234,8 +234,23 @@ class Counted(eqx.Module):
 
 def error_inputs(draw: Draw) -> Float[Array, "some n_in"]:
     """The first samples, from whose influence the standard error is taken."""
-    x = jax.vmap(draw)(jnp.arange(ERROR_BLOCKS, dtype=jnp.int32))
-    return x.reshape(-1, x.shape[-1])
+    return draw(jnp.asarray(0, jnp.int32), ERROR_BLOCKS)
+
+
+def _held(unit: UnitDraw, first: Int[Array, ""], blocks: int) -> Float[Array, "blocks numbers"]:
+    """The points of `blocks` blocks, held in memory, each block flat.
+
+    XLA fuses whatever it can, and would draw the points again for each use that is made of them. It
+    fuses no branch of a condition, so here is one, which is always met. Flat, since a CPU's vector
+    registers hold as many numbers of a long row as fit, but of a short one no more than it has.
+    """
+
+    def draw() -> Array:
+        numbers = first + jnp.arange(blocks, dtype=jnp.int32)
+        return jax.vmap(lambda number: unit(number).reshape(-1))(numbers)
+
+    shape = jax.eval_shape(draw)
+    return jax.lax.cond(first >= 0, draw, lambda: jnp.zeros(shape.shape, shape.dtype))
 
 
 def sum_error(

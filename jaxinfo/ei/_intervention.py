@@ -36,8 +36,8 @@ class Setting(eqx.Module):
         return jax.vmap(self.channel)(x).reshape(x.shape[0], -1)
 
 
-Draw = Callable[[Int[Array, ""]], Float[Array, "block n_in"]]  # a block of inputs, by its number
-UnitDraw = Callable[[Int[Array, ""]], Float[Array, "block dimension"]]  # the same of the unit cube
+UnitDraw = Callable[[Int[Array, ""]], Float[Array, "block dimension"]]  # a block, by its number
+Draw = Callable[[Int[Array, ""], int], Float[Array, "rows n_in"]]  # so many blocks from a number on
 
 Bounds = tuple[Float[Array, " n_out"], Float[Array, " n_out"]]
 

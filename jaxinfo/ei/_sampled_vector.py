@@ -60,8 +60,7 @@ def _joint_histograms(
     draw = sampling.draw(setting, key)
 
     def pack(batch: Array) -> list[JointHistogram]:
-        numbers = batch * blocks + jnp.arange(blocks, dtype=jnp.int32)
-        x = jax.vmap(draw)(numbers).reshape(blocks * BLOCK, -1)
+        x = draw(batch * blocks, blocks)
         valid = batch * blocks * BLOCK + jnp.arange(blocks * BLOCK) < n
         i = jnp.where(valid[:, None], setting.in_binning.index(x), -1)
         j = setting.out_binning.index(setting.outputs(x))
