@@ -28,10 +28,10 @@ def count_pairs(
 
 def _by_scatter(x: Array, y: Array, in_bins: int, out_bins: int) -> Array:
     size = in_bins * out_bins
-    # Whatever is not a bin is sent past the end of the table, where the scatter drops it. Twice
-    # `size` still fits in int32 for any table that fits in memory.
-    x = jnp.where((x >= 0) & (x < in_bins), x * out_bins, size).T
-    y = jnp.where((y >= 0) & (y < out_bins), y, size).T
+    # Whatever is not a bin is sent past the end of the table, where the scatter drops it. Unsigned,
+    # so that no index is looked at once more for whether it counts from the end.
+    x = jnp.where((x >= 0) & (x < in_bins), x * out_bins, size).T.astype(jnp.uint32)
+    y = jnp.where((y >= 0) & (y < out_bins), y, size).T.astype(jnp.uint32)
 
     def pair(a: Array, b: Array) -> Array:
         return jnp.zeros(size, jnp.int32).at[a + b].add(1, mode="drop")
