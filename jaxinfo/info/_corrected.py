@@ -97,5 +97,4 @@ def _grassberger(n: Float[Array, "..."], total: Float[Array, "..."]) -> Float[Ar
     safe = jnp.maximum(n, 1)
     sign = jnp.where(safe % 2 == 0, 0.5, -0.5)
     g = digamma(safe) + sign * (digamma((safe + 1) / 2) - digamma(safe / 2))
-    whole = n == jnp.expand_dims(total, tuple(range(total.ndim, n.ndim)))
-    return jnp.where(whole, 0, g - jnp.log(safe))
+    return jnp.where(n == total[..., None], 0, g - jnp.log(safe))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ._entropy import mutual_information
@@ -101,7 +102,7 @@ def at_most_possible(
     return jnp.minimum(bits, math.log2(min(counts.shape[-2:])))
 
 
-Correction = Callable[[Float[Array, "*shape"], Float[Array, "*batch"]], Float[Array, "*shape"]]
+Correction = Callable[[Float[Array, "*batch n"], Float[Array, "*batch"]], Float[Array, "*batch n"]]
 
 
 def corrected(
@@ -114,16 +115,15 @@ def corrected(
 
     The logarithm of a small count is too small on average; estimators differ in what they add to
     it. To add $c$ to the plug-in value, instead of subtracting entropies, keeps all digits in
-    float32 however many samples there are. `correction(n, N)` is $c$ in nats for an array of counts
-    of each table; it must be finite, also for $n = 0$.
+    float32 however many samples there are. `correction(n, N)` is $c$ in nats for the counts of each
+    table, in a row; it must be finite, also for $n = 0$.
     """
     n = counts.astype(float)
     rows, columns, total = jnp.sum(n, axis=-1), jnp.sum(n, axis=-2), jnp.sum(n, axis=(-2, -1))
     of = jnp.maximum(total, 1)
-
-    def mean(n: Array) -> Array:
-        cells = tuple(range(of.ndim, n.ndim))
-        return jnp.sum(n * correction(n, of), axis=cells) / of
-
-    nats = mean(n) + mean(total) - mean(rows) - mean(columns)
+    # All four places in one row, so that the correction is compiled once.
+    places = ((n.reshape(*total.shape, -1), 1), (total[..., None], 1), (rows, -1), (columns, -1))
+    every = jnp.concatenate([place for place, _ in places], axis=-1)
+    signs = np.concatenate([np.full(place.shape[-1], sign, n.dtype) for place, sign in places])
+    nats = jnp.sum(signs * every * correction(every, of), axis=-1) / of
     return PlugIn()(counts) + nats / math.log(2)

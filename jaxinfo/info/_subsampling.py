@@ -64,21 +64,20 @@ def _nested(counts: Array) -> tuple[Array, Array, Array]:
     plug_in = PlugIn()(counts)
     total = jnp.sum(counts, axis=(-2, -1))
 
-    def excess(parts: int) -> Array:
+    def excess(parts: Array) -> Array:
         def correction(n: Array, of: Array) -> Array:
             drawn = of / parts
             # A count depends on nothing but itself and the total, so small ones are tabulated.
             small = jnp.arange(_TABLED, dtype=of.dtype)
             table = _relative_mean(small, drawn[..., None], of[..., None])
-            flat = jnp.minimum(n, _TABLED - 1).astype(jnp.int32).reshape(*of.shape, -1)
-            looked_up = jnp.take_along_axis(table, flat, axis=-1).reshape(n.shape)
-            axes = tuple(range(of.ndim, n.ndim))
-            drawn, of = jnp.expand_dims(drawn, axes), jnp.expand_dims(of, axes)
-            return jnp.where(n < _TABLED, looked_up, _series(n, drawn, of))
+            number = jnp.minimum(n, _TABLED - 1).astype(jnp.int32)
+            looked_up = jnp.take_along_axis(table, number, axis=-1)
+            return jnp.where(n < _TABLED, looked_up, _series(n, drawn[..., None], of[..., None]))
 
         return jnp.where(total < 8, 0, corrected(counts, correction) - plug_in)
 
-    return plug_in, excess(2), excess(4)
+    half, quarter = jax.vmap(excess)(jnp.array([2.0, 4.0]))
+    return plug_in, half, quarter
 
 
 class ShuffledNull(AbstractEstimator):
