@@ -1,7 +1,7 @@
 """How many samples to draw, how many to hold at once, and which device draws them."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -17,6 +17,7 @@ from ..network import Channel
 from ._intervention import BLOCK, Draw, Setting, UnitDraw
 from ._method import AbstractMethod, PairsResult
 from ._points import POINTS, Points
+from ._tiles import Turn
 
 FIRST_STAGE = 10_000  # samples before the first decision whether to double
 EXTRAPOLATED_SAMPLES = 160_000  # where `extrapolate` is given no number
@@ -27,13 +28,6 @@ _MIN_BATCH, _MAX_BATCH = 4 * BLOCK, 16 * BLOCK  # where a row of bin numbers sta
 AXIS = "samples"  # of the mesh of devices
 
 State = TypeVar("State")
-
-
-class Turn(NamedTuple):
-    """Which of several passes over the samples this one is."""
-
-    number: int | Int[Array, ""]
-    of: int
 
 
 def add_up(state: State, axis: str) -> State:

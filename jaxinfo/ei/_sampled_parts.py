@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from ..info import AbstractEstimator, PairHistogram
-from ._draws import FIRST_STAGE, AbstractSampling, Counted, Turn, error_inputs, sum_error
+from ._draws import FIRST_STAGE, AbstractSampling, Counted, error_inputs, sum_error
 from ._intervention import Bounds, Setting, no_bounds, widen, widest
 from ._method import PairsResult
-from ._tiles import columns, over_tiles
+from ._tiles import Tile, Turn, columns, over_tiles
 
 
 @eqx.filter_jit
@@ -26,13 +26,10 @@ def measure_parts(
     channel = setting.channel
     cells = setting.in_binning.bins * setting.out_binning.bins
 
-    def tile(corner: Int[Array, " 2"], shape: tuple[int, int]) -> Counted:
-        across = -(-channel.n_out // shape[1])
-        number = corner[0] // shape[0] * across + corner[1] // shape[1]
-        turn = Turn(number, -(-channel.n_in // shape[0]) * across)
-        return _measure_tile(setting, key, sampling, estimator, with_error, corner, shape, turn)
+    def of_tile(tile: Tile) -> Counted:
+        return _measure_tile(setting, key, sampling, estimator, with_error, tile)
 
-    tiles, arrange = over_tiles(channel.n_in, channel.n_out, cells, tile)
+    tiles, arrange = over_tiles(channel.n_in, channel.n_out, cells, of_tile)
     return tiles.collect(arrange(tiles.matrix))
 
 
@@ -42,10 +39,9 @@ def _measure_tile(
     sampling: AbstractSampling,
     estimator: AbstractEstimator,
     with_error: bool,
-    corner: Int[Array, " 2"],
-    shape: tuple[int, int],
-    turn: Turn,
+    tile: Tile,
 ) -> Counted:
+    corner, shape, turn = tile
     blocks, draw = sampling.blocks(setting.channel), sampling.draw(setting, key)
     none = PairHistogram.zeros(*shape, setting.in_binning.bins, setting.out_binning.bins)
 

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..info import AbstractEstimator, PairHistogram
-from ._draws import AbstractSampling, Counted, Turn, error_inputs
+from ._draws import AbstractSampling, Counted, error_inputs
 from ._intervention import Bounds, Setting, no_bounds, widen, widest
 from ._method import PairsResult
 from ._sampled_parts import until_settled
+from ._tiles import Turn
 
 
 @eqx.filter_jit

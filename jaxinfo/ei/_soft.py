@@ -16,7 +16,7 @@ from ._intervention import BLOCK, Bounds, Setting
 from ._method import AbstractMethod, Group, PairsResult, VectorResult
 from ._points import random_points
 from ._sampling import Sampling
-from ._tiles import columns, over_tiles
+from ._tiles import Tile, columns, over_tiles
 
 _VECTOR_CELLS = 2**22  # of the joint table of a group
 
@@ -149,7 +149,9 @@ def _constant(setting: Setting) -> Setting:
 def _soft_parts(setting: Setting, key: PRNGKeyArray, soft: Soft, with_error: bool) -> PairsResult:
     channel = setting.channel
 
-    def tile(corner: Int[Array, " 2"], shape: tuple[int, int]) -> "_Informed":
+    def of_tile(tile: Tile) -> "_Informed":
+        corner, shape, turn = tile
+
         def block(x: Array, valid: Array) -> tuple[Array, Array]:
             i = columns(setting.in_binning.index(x), corner[0], shape[0], fill=-1)
             kept = _weights(setting, soft, x) * valid[:, None, None]
@@ -157,10 +159,10 @@ def _soft_parts(setting: Setting, key: PRNGKeyArray, soft: Soft, with_error: boo
             table = _product(i, jnp.swapaxes(y, 1, 2), setting.in_binning.bins)
             return table, jnp.sum(kept, axis=(0, 2))
 
-        return _informed(setting, key, soft, block, corner[0], with_error)
+        return _informed(setting, key, soft, block, turn.number, with_error)
 
     cells = setting.in_binning.bins * setting.out_binning.bins
-    found, arrange = over_tiles(channel.n_in, channel.n_out, cells, tile)
+    found, arrange = over_tiles(channel.n_in, channel.n_out, cells, of_tile)
     return _result(soft, arrange(found.bits), found)
 
 
@@ -238,7 +240,7 @@ def _informed(
     key: PRNGKeyArray,
     soft: Soft,
     block: Callable[[Array, Array], tuple[Array, Array]],
-    turn: Int[Array, ""],
+    turn: int | Int[Array, ""],
     with_error: bool,
 ) -> _Informed:
     """The information of each pair from blocks of samples in two halves.

@@ -1,7 +1,7 @@
 """Tables of all pairs, a tile of pairs at a time, so that memory stays bounded."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,23 +10,41 @@ from jaxtyping import Array, Float, Int, Shaped
 _TILE_CELLS = 2**25  # cells held at once (128 MiB), and as many again while a batch is added
 
 Result = TypeVar("Result")
-Corner = Int[Array, " 2"]
+
+
+class Turn(NamedTuple):
+    """Which of several passes over the samples this one is."""
+
+    number: int | Int[Array, ""]
+    of: int
+
+
+class Tile(NamedTuple):
+    """The pairs of `shape` neurons from the input and output neuron `corner` on.
+
+    The last tiles may reach past the last neuron.
+    """
+
+    corner: Int[Array, " 2"]
+    shape: tuple[int, int]
+    turn: Turn
 
 
 def over_tiles(
-    n_in: int, n_out: int, cells: int, tile: Callable[[Corner, tuple[int, int]], Result]
+    n_in: int, n_out: int, cells: int, of_tile: Callable[[Tile], Result]
 ) -> tuple[Result, Callable[[Float[Array, "tiles tile_in tile_out"]], Float[Array, "n_in n_out"]]]:
-    """`tile(corner, shape)` of every tile, and how to arrange their matrices into one.
-
-    A tile of `shape` neurons starts at the input and output neuron `corner`; the last ones may
-    reach past the last neuron.
-    """
+    """`of_tile` of every tile, and how to arrange their matrices into one."""
     tile_in = min(n_in, max(1, _TILE_CELLS // cells))
     tile_out = min(n_out, max(1, _TILE_CELLS // (cells * tile_in)))
     rows, columns = -(-n_in // tile_in), -(-n_out // tile_out)
     grid = jnp.stack(jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij"), -1)
     corners = grid.reshape(-1, 2) * jnp.array([tile_in, tile_out])
-    tiles = jax.lax.map(lambda corner: tile(corner, (tile_in, tile_out)), corners)
+
+    def of_number(number: Array) -> Result:
+        turn = Turn(number, rows * columns)
+        return of_tile(Tile(corners[number], (tile_in, tile_out), turn))
+
+    tiles = jax.lax.map(of_number, jnp.arange(rows * columns))
 
     def arrange(matrices: Array) -> Array:
         matrix = matrices.reshape(rows, columns, tile_in, tile_out).transpose(0, 2, 1, 3)
