@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import importlib
 import json
-import math
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -19,9 +18,9 @@ import optax
 
 from ._core import require
 from .data import digits
-from .ei import Estimate
 from .network import from_torch, load_torch_weights, topology_of
 from .report import Report, analyze, as_json, write_report
+from .report._report import with_error
 from .train import fit
 
 _EXAMPLES = """\
@@ -280,8 +279,8 @@ def _print_table(report: Report) -> None:
             layer.name,
             layer.shape,
             layer.activation,
-            _with_error(parts),
-            _with_error(alone),
+            with_error(parts),
+            with_error(alone),
             f"{layer.degeneracy:.2f}",
             f"{float(np.asarray(parts.outside)):.1%}",
         )
@@ -289,13 +288,6 @@ def _print_table(report: Report) -> None:
     console.print("All quantities in bits; ± one standard error.")
     for name, value in {**report.graph, **(report.training or {})}.items():
         console.print(f"{name}: {value:.3f} bits" if name in report.graph else f"{name}: {value}")
-
-
-def _with_error(estimate: Estimate) -> str:
-    """Value and standard error to the error's first digit."""
-    value, error = float(estimate.value), float(estimate.standard_error)
-    digits = min(max(-math.floor(math.log10(error)), 0), 6) if 0 < error < math.inf else 3
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 if __name__ == "__main__":

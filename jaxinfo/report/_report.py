@@ -1,6 +1,7 @@
 """What a report says of a network: every measurement, before any of it is drawn."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +33,13 @@ class Layer:
         """Sensitivity minus EI_parts: what the inputs lose by interfering with each other."""
         estimates = self.estimates
         return float(estimates["sensitivity"].value - estimates["ei_parts"].value)
+
+
+def with_error(estimate: Estimate) -> str:
+    """Value and standard error to the error's first digit."""
+    value, error = float(estimate.value), float(estimate.standard_error)
+    digits = min(max(-math.floor(math.log10(error)), 0), 6) if 0 < error < math.inf else 3
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._core import require
 from ._figures import causal_plane, ei_matrix, layer_bars, weight_graph
-from ._report import Layer, Report
+from ._report import Layer, Report, with_error
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --paper: #fdfdfb; --line: #d8dde3; --soft: #5f6c7b }
@@ -19,7 +19,7 @@ body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var
 h1 { margin-bottom: 0 } h2 { margin-top: 2.6rem } p.lead, figcaption { color: var(--soft) }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
-th:first-child, td:first-child { text-align: left } small { color: var(--soft) }
+th:first-child, td:first-child { text-align: left }
 figure { margin: 1.5rem 0; overflow-x: auto } figure svg { max-width: 100%; height: auto }
 pre { overflow-x: auto; border: 1px solid var(--line); padding: .8rem; border-radius: 6px }
 """
@@ -158,8 +158,8 @@ def _row(layer: Layer) -> str:
         html.escape(layer.name),
         html.escape(layer.shape),
         html.escape(layer.activation),
-        f"{float(parts.value):.3f} <small>± {float(parts.standard_error):.3f}</small>",
-        f"{float(alone.value):.3f} <small>± {float(alone.standard_error):.3f}</small>",
+        with_error(parts),
+        with_error(alone),
         f"{layer.degeneracy:.3f}",
         f"{float(parts.bias):.3f}",
         f"{float(parts.outside):.1%}",
