@@ -71,21 +71,22 @@ def convolutional(key):
 def golden_model(case, data):
     """The model of a golden case, and the names of its layers by their index there."""
     names, layers = {}, []
-    key = jr.key(0)
+    key = jr.key(0)  # of weights that are replaced, and so never computed
     for layer in case["architecture"]["layers"]:
         index, kind = layer["index"], layer["type"]
         names[index] = f"layers.{len(layers)}"
         if kind == "Linear":
             weight = data[case["params"][layer["weight"]].removeprefix("npz:")]
             bias = _optional(case, layer, data)
-            made = eqx.nn.Linear(
-                weight.shape[1], weight.shape[0], use_bias=bias is not None, key=key
+            made = eqx.filter_eval_shape(
+                eqx.nn.Linear, weight.shape[1], weight.shape[0], use_bias=bias is not None, key=key
             )
             layers.append(_with(made, weight, bias))
         elif kind == "Conv2d":
             weight = data[case["params"][layer["weight"]].removeprefix("npz:")]
             bias = _optional(case, layer, data)
-            made = eqx.nn.Conv2d(
+            made = eqx.filter_eval_shape(
+                eqx.nn.Conv2d,
                 weight.shape[1],
                 weight.shape[0],
                 weight.shape[2:],

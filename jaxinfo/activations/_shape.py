@@ -127,9 +127,9 @@ class _Scan:
         kind = np.where(np.isnan(kind), 9.0, kind)
         kind[np.isnan(y[1:]) | np.isnan(y[:-1])] = 9.0
         self._smooth_over(kind, step)
-        jumps = set(np.flatnonzero(self._jumps(step, kind)))
+        jumps = set(np.flatnonzero(self._jumps(step, kind)).tolist())
         changed = np.flatnonzero(kind[1:] != kind[:-1]) + 1
-        changes = [i for i in changed if not jumps & {i - 1, i}]
+        changes = [i for i in changed.tolist() if not jumps & {i - 1, i}]
         turns = self._turns([i for i in changes if kind[i] == -kind[i - 1]], kind)
         found: list[Knot] = [(float(x[0]), float(y[0]))]
         for i in sorted([*jumps, *changes]):
