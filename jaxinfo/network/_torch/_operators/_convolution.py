@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._table import torch_operator
+from ._batched_convolution import convolve
 
 
 @torch_operator("aten.convolution.default")
@@ -32,16 +33,23 @@ def convolution(x, weight, bias, stride, padding, dilation, transposed, output_p
         out = _depthwise(x, weight, strides, padding, dilation)
         return out if bias is None else out + jnp.reshape(bias, (-1, *[1] * n))
     axes = "DHW"[3 - n :]
-    out = lax.conv_general_dilated(
-        x,
-        weight,
-        strides,
-        padding,
-        lhs_dilation=spread,
-        rhs_dilation=dilation,
-        dimension_numbers=(f"NC{axes}", f"OI{axes}", f"NC{axes}"),
-        feature_group_count=groups,
-    )
+
+    def plain(x, weight):
+        return lax.conv_general_dilated(
+            x,
+            weight,
+            strides,
+            padding,
+            lhs_dilation=spread,
+            rhs_dilation=dilation,
+            dimension_numbers=(f"NC{axes}", f"OI{axes}", f"NC{axes}"),
+            feature_group_count=groups,
+        )
+
+    if x.shape[0] > 1 and n == 2 and not transposed and groups == 1:
+        out = convolve(x, weight, strides, padding, dilation, plain)
+    else:
+        out = plain(x, weight)
     if bias is not None:
         out = out + jnp.reshape(bias, (-1, *[1] * n))
     return out[0] if single else out
