@@ -1,9 +1,9 @@
 """Two-dimensional convolutions of a batch, in the form that XLA computes fastest on a CPU.
 
-XLA's CPU kernel shares the columns of an image among threads, never its rows nor the images of a
-batch, so that a batch of small images keeps one core busy; and it falls back to plain loops for a
-kernel that is larger than the image. The same numbers come faster from an arrangement of the batch
-that suits the kernel. On other platforms nothing changes.
+The plain form has two slow spots there. XLA shares the columns of an image among threads, but never
+its rows nor the images of a batch, so that a batch of small images keeps one core busy. And it
+transposes the kernels at every call, which in the deep layers of a network, many kernels on a few
+positions, takes longer than the convolution. On other platforms nothing changes.
 """
 
 import itertools
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-# The products that one core forms in about a tenth of a millisecond: below, arranging costs more.
 _MANY = 1 << 24
+"""Products that take a core about a tenth of a millisecond; below, arranging takes longer."""
 
 
 def convolve(
@@ -26,42 +26,72 @@ def convolve(
     dilation: Sequence[int],
     plain: Callable[[Array, Array], Array],
 ) -> Array:
-    """What `plain(x, weight)` computes: `(n, c, h, w)` with `(o, c, kh, kw)`, without groups."""
-    n, inputs, *sizes = x.shape
+    """What `plain(x, weight)` computes, from `(n, c, h, w)` and `(o, c, kh, kw)` without groups."""
     space = [
         (size + before + after - d * (k - 1) - 1) // s + 1
         for size, (before, after), k, s, d in zip(
-            sizes, padding, weight.shape[2:], strides, dilation, strict=True
+            x.shape[2:], padding, weight.shape[2:], strides, dilation, strict=True
         )
     ]
-    products = n * math.prod(space) * weight.size
-    larger = any(d * (k - 1) >= size for size, k, d in zip(sizes, weight.shape[2:], dilation))
-    if inputs <= 4 or larger:
-        arranged = _as_product
-    elif weight.size < 1 << 17:
-        arranged = _side_by_side
+    positions = len(x) * math.prod(space)
+    narrow = x.shape[1] <= 4 and math.prod(weight.shape[2:]) <= 16
+    if positions * weight.size < (_MANY // 2 if narrow else _MANY) or x.dtype.itemsize < 4:
+        return plain(x, weight)
+    if positions <= len(weight):
+        form = _kernels_times_patches
+    elif narrow:
+        form = _patches_times_kernels
+    elif weight.size < 1 << 17:  # more kernels are shared among threads as they are
+        form = _side_by_side
     else:
         return plain(x, weight)
-    if products < (_MANY if arranged is _side_by_side else _MANY >> 2):
-        return plain(x, weight)
 
-    def fast(x: Array, weight: Array) -> Array:
-        return arranged(x, weight, space, strides, padding, dilation)
+    def arranged(x: Array, weight: Array) -> Array:
+        return form(x, weight, space, strides, padding, dilation)
 
-    return lax.platform_dependent(x, weight, cpu=fast, default=plain)
+    return lax.platform_dependent(x, weight, cpu=arranged, default=plain)
+
+
+def _kernels_times_patches(x, weight, space, strides, padding, dilation):
+    """Many kernels, left as they lie in memory, and the smaller matrix of all patches."""
+    x = jnp.pad(jnp.swapaxes(x, 0, 1), ((0, 0), (0, 0), *padding))
+    windows = _windows(weight, space, strides, dilation)
+    patches = jnp.stack([x[:, :, rows, columns] for rows, columns in windows], axis=1)
+    out = jnp.reshape(weight, (len(weight), -1)) @ jnp.reshape(patches, (weight[0].size, -1))
+    return jnp.swapaxes(jnp.reshape(out, (len(weight), -1, *space)), 0, 1)
+
+
+def _patches_times_kernels(x, weight, space, strides, padding, dilation):
+    """Few input channels: too few, one tap at a time, for the inner loop of a product."""
+    x = jnp.transpose(x, (2, 0, 3, 1))
+    x = jnp.pad(x, (padding[0], (0, 0), padding[1], (0, 0)))
+    windows = _windows(weight, space, strides, dilation)
+    patches = jnp.concatenate([x[rows, :, columns] for rows, columns in windows], axis=-1)
+    kernels = jnp.reshape(jnp.transpose(weight, (2, 3, 1, 0)), (-1, len(weight)))
+    out = jnp.reshape(patches, (-1, len(kernels))) @ kernels
+    return jnp.transpose(jnp.reshape(out, (space[0], -1, space[1], len(weight))), (1, 3, 0, 2))
+
+
+def _windows(weight, space, strides, dilation):
+    """For each tap of a kernel, the rows and the columns that it meets."""
+    for tap in itertools.product(*map(range, weight.shape[2:])):
+        yield tuple(
+            slice(t * d, t * d + (size - 1) * s + 1, s)
+            for t, d, size, s in zip(tap, dilation, space, strides, strict=True)
+        )
 
 
 def _side_by_side(x, weight, space, strides, padding, dilation):
     """One wide image of all images of the batch, with zeros between that serve both neighbours."""
     n, inputs, _, width = x.shape
     stride, (before, after) = strides[1], padding[1]
-    reach = dilation[1] * (weight.shape[3] - 1)
-    block = width + max(before, after)
+    block = max(width + max(before, after), space[1] * stride)
     block += -block % stride
     x = jnp.transpose(x, (2, 0, 3, 1))
     x = jnp.pad(x, (padding[0], (0, 0), (before, block - before - width), (0, 0)))
+    reach = dilation[1] * (weight.shape[3] - 1)
     out = lax.conv_general_dilated(
-        jnp.reshape(x, (1, x.shape[0], n * block, inputs)),
+        jnp.reshape(x, (len(x), n * block, inputs))[None],
         weight,
         strides,
         [(0, 0), (0, max(reach - stride + 1, 0))],
@@ -69,21 +99,4 @@ def _side_by_side(x, weight, space, strides, padding, dilation):
         dimension_numbers=("NHWC", "OIHW", "NHWC"),
     )
     out = jnp.reshape(out, (space[0], n, block // stride, -1))[:, :, : space[1]]
-    return jnp.transpose(out, (1, 3, 0, 2))
-
-
-def _as_product(x, weight, space, strides, padding, dilation):
-    """The matrix of all patches times the matrix of all kernels, where the former is small."""
-    n = len(x)
-    x = jnp.pad(jnp.transpose(x, (2, 0, 3, 1)), (padding[0], (0, 0), padding[1], (0, 0)))
-    taps = []
-    for tap in itertools.product(*map(range, weight.shape[2:])):
-        rows, columns = (
-            slice(t * d, t * d + (size - 1) * s + 1, s)
-            for t, d, size, s in zip(tap, dilation, space, strides, strict=True)
-        )
-        taps.append(x[rows, :, columns])
-    patches = jnp.reshape(jnp.concatenate(taps, -1), (space[0] * n * space[1], -1))
-    kernels = jnp.reshape(jnp.transpose(weight, (2, 3, 1, 0)), (-1, len(weight)))
-    out = jnp.reshape(patches @ kernels, (space[0], n, space[1], -1))
     return jnp.transpose(out, (1, 3, 0, 2))

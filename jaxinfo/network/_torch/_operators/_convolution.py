@@ -29,7 +29,8 @@ def convolution(x, weight, bias, stride, padding, dilation, transposed, output_p
         padding = [(p, p) for p in padding]
         strides, spread = stride, [1] * n
     # Not for one example: what `topology_of` reads is a convolution.
-    if x.shape[0] > 1 and not transposed and _is_depthwise(x, weight, groups):
+    batched = isinstance(x.shape[0], int) and x.shape[0] > 1 and not transposed
+    if batched and _is_depthwise(x, weight, groups):
         out = _depthwise(x, weight, strides, padding, dilation)
         return out if bias is None else out + jnp.reshape(bias, (-1, *[1] * n))
     axes = "DHW"[3 - n :]
@@ -46,7 +47,7 @@ def convolution(x, weight, bias, stride, padding, dilation, transposed, output_p
             feature_group_count=groups,
         )
 
-    if x.shape[0] > 1 and n == 2 and not transposed and groups == 1:
+    if batched and n == 2 and groups == 1:
         out = convolve(x, weight, strides, padding, dilation, plain)
     else:
         out = plain(x, weight)
