@@ -34,12 +34,13 @@ def convolve(
         )
     ]
     positions = len(x) * math.prod(space)
-    narrow = x.shape[1] <= 4 and math.prod(weight.shape[2:]) <= 16
-    if positions * weight.size < (_MANY // 2 if narrow else _MANY) or x.dtype.itemsize < 4:
+    taps = math.prod(weight.shape[2:])
+    light = taps == 1 or (taps <= 16 and x.shape[1] <= 4)  # the patches are nearly the input
+    if positions * weight.size < (_MANY // 4 if light else _MANY) or x.dtype.itemsize < 4:
         return plain(x, weight)
     if positions <= len(weight):
         form = _kernels_times_patches
-    elif narrow:
+    elif light:
         form = _patches_times_kernels
     elif weight.size < 1 << 17:  # more kernels are shared among threads as they are
         form = _side_by_side
@@ -62,7 +63,7 @@ def _kernels_times_patches(x, weight, space, strides, padding, dilation):
 
 
 def _patches_times_kernels(x, weight, space, strides, padding, dilation):
-    """Few input channels: too few, one tap at a time, for the inner loop of a product."""
+    """One product for single taps, and for input channels too few to be an inner loop by tap."""
     x = jnp.transpose(x, (2, 0, 3, 1))
     x = jnp.pad(x, (padding[0], (0, 0), padding[1], (0, 0)))
     windows = _windows(weight, space, strides, dilation)
