@@ -4,9 +4,10 @@ Both sides get the same inputs and are called once before anything is timed: for
 compiles, and its time is reported apart. Then the answers are checked; a wrong answer has no speed.
 Then the two are called in turn, so that a busy machine is busy for both, and medians with the range
 of the middle half are reported. Where both sides keep threads that wait for work by spinning, each
-is called a few times before a call is timed, until the other's threads have gone to sleep. Peak memory is that of a process of its own that makes the inputs and
-calls one side, less what it held before: in the first call, which for jaxinfo compiles, and in a
-second one, when the first answer is gone. Times depend on the machine: quote the ratios.
+is called a few times before a call is timed, until the other's threads have gone to sleep.
+Peak memory is that of a process of its own that makes the inputs and calls one side, less what it
+held before: in the first call, which for jaxinfo compiles, and in a second one, when the first
+answer is gone. Times depend on the machine: quote the ratios.
 """
 
 import ctypes

@@ -17,6 +17,9 @@ from jaxtyping import Array
 _MANY = 1 << 24
 """Products that take a core about a tenth of a millisecond; below, arranging takes longer."""
 
+_LARGE = 1 << 17
+"""Numbers in kernels that are slow to transpose, but are shared among threads as they are."""
+
 
 def convolve(
     x: Array,
@@ -33,16 +36,17 @@ def convolve(
             x.shape[2:], padding, weight.shape[2:], strides, dilation, strict=True
         )
     ]
-    positions = len(x) * math.prod(space)
-    taps = math.prod(weight.shape[2:])
+    positions, taps = len(x) * math.prod(space), math.prod(weight.shape[2:])
     light = taps == 1 or (taps <= 16 and x.shape[1] <= 4)  # the patches are nearly the input
-    if positions * weight.size < (_MANY // 4 if light else _MANY) or x.dtype.itemsize < 4:
+    if x.dtype.itemsize < 4:
         return plain(x, weight)
-    if positions <= len(weight):
+    if positions <= len(weight) and weight.size >= _LARGE:
         form = _kernels_times_patches
+    elif positions * weight.size < (_MANY // 4 if light else _MANY):
+        return plain(x, weight)
     elif light:
         form = _patches_times_kernels
-    elif weight.size < 1 << 17:  # more kernels are shared among threads as they are
+    elif weight.size < _LARGE:
         form = _side_by_side
     else:
         return plain(x, weight)
