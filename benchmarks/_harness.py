@@ -3,9 +3,11 @@
 Both sides get the same inputs and are called once before anything is timed: for jaxinfo, that call
 compiles, and its time is reported apart. Then the answers are checked; a wrong answer has no speed.
 Then the two are called in turn, so that a busy machine is busy for both, and medians with the range
-of the middle half are reported. Peak memory is that of a process of its own that makes the inputs and
-calls one side, less what it held before: in the first call, which for jaxinfo compiles, and in a
-second one, when the first answer is gone. Times depend on the machine: quote the ratios.
+of the middle half are reported. Where both sides keep threads that wait for work by spinning, each
+is called a few times before a call is timed, until the other's threads have gone to sleep.
+Peak memory is that of a process of its own that makes the inputs and calls one side, less what it
+held before: in the first call, which for jaxinfo compiles, and in a second one, when the first
+answer is gone. Times depend on the machine: quote the ratios.
 """
 
 import ctypes
@@ -29,7 +31,7 @@ class Case:
 
     `check(ours, theirs)` raises if the answers do not agree; without a peer, `theirs` is `None`.
     `floor` is the least time in seconds that the arithmetic or the memory traffic needs, if known,
-    and `floor_note` says what it counts.
+    and `floor_note` says what it counts. `settle` is how many calls go before each that is timed.
     """
 
     ours: Callable[[], Any]
@@ -37,6 +39,7 @@ class Case:
     check: Callable[[Any, Any], None]
     floor: float | None = None
     floor_note: str = ""
+    settle: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,16 +73,19 @@ def measure(row: Row, *, quick: bool) -> dict[str, Any]:
     theirs = None if case.peer is None else _timed(case.peer)[1]
     case.check(ours, theirs)
     times: dict[str, list[float]] = {"ours": [], "peer": []}
-    started, budget, most = time.perf_counter(), (3.0 if quick else 20.0), (5 if quick else 31)
+    started, budget = time.perf_counter(), (3.0 if quick else 20.0)
+    most = 5 if quick and not case.settle else 31
+    sides = {"ours": case.ours} if case.peer is None else {"ours": case.ours, "peer": case.peer}
     gc.collect()
     gc.disable()
     try:
         while len(times["ours"]) < 3 or (
             len(times["ours"]) < most and time.perf_counter() - started < budget
         ):
-            times["ours"].append(_timed(case.ours)[0])
-            if case.peer is not None:
-                times["peer"].append(_timed(case.peer)[0])
+            for side, fn in sides.items():
+                for _ in range(case.settle):
+                    jax.block_until_ready(fn())
+                times[side].append(_timed(fn)[0])
     finally:
         gc.enable()
     mine, other = _summary(times["ours"]), _summary(times["peer"])

@@ -1,19 +1,31 @@
 """Fixtures of all tests, and the law of the golden data's place."""
 
 import json
+import mmap
 import os
 import pathlib
 
 import jax
 import jax.random as jr
+import jaxlib
 import numpy as np
 import pytest
 
 # Most of the time of these tests is LLVM polishing code that runs once. XLA's own passes, where
 # arithmetic is rearranged, stay on. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` tests with all of it.
-if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # for the processes that tests start
+if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     jax.config.update("jax_disable_most_optimizations", True)
+    # Loops straight to LLVM and not by way of MLIR, and one module a program: a third of the time.
+    flags = ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+    # XLA ends a process at a flag that it does not know.
+    library = next(pathlib.Path(jaxlib.__file__).parent.glob("libjax_common*"), None)
+    if library and "XLA_FLAGS" not in os.environ:
+        with (
+            library.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code,
+        ):
+            known = [flag for flag in flags if code.find(flag[2:].split("=")[0].encode()) >= 0]
+        os.environ["XLA_FLAGS"] = " ".join(known)  # for the processes that tests start, too
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 
 ACTIVATIONS = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
 
@@ -68,31 +69,37 @@ def convolutional(key):
     )
 
 
+def blank(layer, *args, **kwargs):
+    """A layer whose weights are all 0, without the compilations that it takes to draw them."""
+    shapes = eqx.filter_eval_shape(layer, *args, key=jr.key(0), **kwargs)
+    return jax.tree.map(
+        lambda x: jnp.asarray(np.zeros(x.shape, x.dtype)) if hasattr(x, "dtype") else x, shapes
+    )
+
+
 def golden_model(case, data):
     """The model of a golden case, and the names of its layers by their index there."""
     names, layers = {}, []
-    key = jr.key(0)
     for layer in case["architecture"]["layers"]:
         index, kind = layer["index"], layer["type"]
         names[index] = f"layers.{len(layers)}"
         if kind == "Linear":
             weight = data[case["params"][layer["weight"]].removeprefix("npz:")]
             bias = _optional(case, layer, data)
-            made = eqx.nn.Linear(
-                weight.shape[1], weight.shape[0], use_bias=bias is not None, key=key
-            )
+            shape = weight.shape[1], weight.shape[0]
+            made = blank(eqx.nn.Linear, *shape, use_bias=bias is not None)
             layers.append(_with(made, weight, bias))
         elif kind == "Conv2d":
             weight = data[case["params"][layer["weight"]].removeprefix("npz:")]
             bias = _optional(case, layer, data)
-            made = eqx.nn.Conv2d(
+            made = blank(
+                eqx.nn.Conv2d,
                 weight.shape[1],
                 weight.shape[0],
                 weight.shape[2:],
                 stride=layer["stride"],
                 padding=layer["padding"],
                 use_bias=bias is not None,
-                key=key,
             )
             layers.append(_with(made, weight, None if bias is None else bias[:, None, None]))
         elif kind == "AvgPool2d":

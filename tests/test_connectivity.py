@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import load_golden
 from jax.test_util import check_grads
-from models import Twice, convolutional
+from models import Twice, blank, convolutional
 
 import jaxinfo.connectivity as graph
 
@@ -37,7 +37,7 @@ def test_functions_of_a_matrix(case, x64):
     "case", cases("linear_create_matrix", "conv2d_create_matrix", "avgpool2d_create_matrix")
 )
 def test_matrices(case, x64):
-    params, key = case["params"], jr.key(0)
+    params = case["params"]
     if case["function"].endswith("avgpool2d_create_matrix"):
         layer = eqx.nn.AvgPool2d(
             params["kernel_size"],
@@ -47,11 +47,12 @@ def test_matrices(case, x64):
         )
     elif "weight" in case["inputs"] and DATA[case["inputs"]["weight"]].ndim == 2:
         weight = jnp.asarray(DATA[case["inputs"]["weight"]])
-        layer = eqx.nn.Linear(weight.shape[1], weight.shape[0], key=key)
+        layer = blank(eqx.nn.Linear, weight.shape[1], weight.shape[0])
         layer = eqx.tree_at(lambda m: m.weight, layer, weight)
     else:
         weight = jnp.asarray(DATA[case["inputs"]["weight"]])
-        layer = eqx.nn.Conv2d(
+        layer = blank(
+            eqx.nn.Conv2d,
             weight.shape[1] * params["groups"],
             weight.shape[0],
             weight.shape[2:],
@@ -59,7 +60,6 @@ def test_matrices(case, x64):
             padding=params["padding"],
             dilation=params["dilation"],
             groups=params["groups"],
-            key=key,
         )
         layer = eqx.tree_at(lambda m: m.weight, layer, weight)
     if params.get("ceil_mode"):
@@ -71,22 +71,22 @@ def test_matrices(case, x64):
 
 
 def network(case):
-    key, layers = jr.key(0), []
+    layers = []
     for index, spec in enumerate(case["params"]["arch"]):
         weight = case["inputs"].get(f"{index}.weight")
         weight = None if weight is None else jnp.asarray(DATA[weight])
         match spec["type"]:
             case "Linear":
                 shape = spec["in_features"], spec["out_features"]
-                layer = eqx.nn.Linear(*shape, use_bias=spec["bias"], key=key)
+                layer = blank(eqx.nn.Linear, *shape, use_bias=spec["bias"])
             case "Conv2d":
-                layer = eqx.nn.Conv2d(
+                layer = blank(
+                    eqx.nn.Conv2d,
                     spec["in_channels"],
                     spec["out_channels"],
                     spec["kernel_size"],
                     stride=spec["stride"],
                     padding=spec["padding"],
-                    key=key,
                 )
             case "AvgPool2d":
                 layer = eqx.nn.AvgPool2d(spec["kernel_size"], spec["kernel_size"])
@@ -110,14 +110,20 @@ def network(case):
 @pytest.mark.parametrize("case", cases("ei"))
 def test_networks(case, x64):
     model, shape = network(case)
-    for name, norm in NORMS.items():
-        for quantity in ("determinism", "degeneracy", "ei"):
-            # Where the source joined all channels of a pooling, the true map's value is stored too.
-            key = case["outputs"].get(
-                f"true_{quantity}_{name}", case["outputs"][f"{quantity}_{name}"]
-            )
-            found = getattr(graph, quantity)(model, shape, norm)
-            assert np.allclose(found, DATA[key], rtol=1e-10, atol=1e-12), (quantity, name)
+
+    @eqx.filter_jit
+    def everything(model):
+        quantities = graph.determinism, graph.degeneracy, graph.ei
+        return {
+            (quantity.__name__, name): quantity(model, shape, norm)
+            for quantity in quantities
+            for name, norm in NORMS.items()
+        }
+
+    for (quantity, name), found in everything(model).items():
+        # Where the source joined all channels of a pooling, the true map's value is stored too.
+        key = case["outputs"].get(f"true_{quantity}_{name}", case["outputs"][f"{quantity}_{name}"])
+        assert np.allclose(found, DATA[key], rtol=1e-10, atol=1e-12), (quantity, name)
 
 
 @pytest.mark.parametrize("case", cases("get_shapes"))

@@ -127,13 +127,16 @@ class _Scan:
         kind = np.where(np.isnan(kind), 9.0, kind)
         kind[np.isnan(y[1:]) | np.isnan(y[:-1])] = 9.0
         self._smooth_over(kind, step)
-        jumps = set(np.flatnonzero(self._jumps(step, kind)))
+        jumps = set(np.flatnonzero(self._jumps(step, kind)).tolist())
+        changed = np.flatnonzero(kind[1:] != kind[:-1]) + 1
+        changes = [i for i in changed.tolist() if not jumps & {i - 1, i}]
+        turns = self._turns([i for i in changes if kind[i] == -kind[i - 1]], kind)
         found: list[Knot] = [(float(x[0]), float(y[0]))]
-        for i in range(len(kind)):
+        for i in sorted([*jumps, *changes]):
             if i in jumps:
                 found += self._jump(i)
-            elif i and kind[i] != kind[i - 1] and i - 1 not in jumps:
-                found += self._change(i, kind)
+            else:
+                found += [turns[i]] if i in turns else self._change(i, kind)
         return [*found, (float(x[-1]), float(y[-1]))]
 
     def _smooth_over(self, kind: np.ndarray, step: np.ndarray) -> None:
@@ -185,20 +188,30 @@ class _Scan:
             known = float(self.values(left if after == 9 else right)[0])
             pair = (math.nan, known) if before == 9 else (known, math.nan)
             return [(float(right[0]), value) for value in pair]
-        if before == 0 or after == 0:
-            level = y[i]
-            left, right = self._bisect(
-                left, right, lambda m: (self.values(m) == level) == (before == 0)
-            )
-            return [(float(right[0]) if before else float(left[0]), float(level))]
-        # A turning point: halve by the sign of a slope over a shrinking step, down to rounding.
+        level = y[i]
+        left, right = self._bisect(
+            left, right, lambda m: (self.values(m) == level) == (before == 0)
+        )
+        return [(float(right[0]) if before else float(left[0]), float(level))]
+
+    def _turns(self, at: list[int], kind: np.ndarray) -> dict[int, Knot]:
+        """The turning points near these grid points, all at once: there may be hundreds."""
+        if not at:
+            return {}
+        cells = np.array(at)
+        left, right, rose = self.x[cells - 1], self.x[cells + 1], kind[cells - 1] > 0
+        # Halve by the sign of a slope over a shrinking step, until rounding stops it.
         for _ in range(200):
             a, b = left + (right - left) / 3, right - (right - left) / 3
-            rising = self.values(b) - self.values(a) > 0
-            keep = rising == (before > 0)
+            keep = (self.values(b) - self.values(a) > 0) == rose
+            last = left, right
             left, right = np.where(keep, a, left), np.where(keep, right, b)
-        turn = (left + right) / 2
-        return [(float(turn[0]), float(self.values(turn)[0]))]
+            if np.array_equal(last, (left, right)):
+                break
+        turns = (left + right) / 2
+        return dict(
+            zip(at, zip(turns.tolist(), self.values(turns).tolist(), strict=True), strict=True)
+        )
 
     def _larger(self, left: np.ndarray, middle: np.ndarray, right: np.ndarray) -> np.ndarray:
         a, b, c = (self.values(z) for z in (left, middle, right))

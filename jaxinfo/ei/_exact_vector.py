@@ -12,10 +12,11 @@ r"""Vector EI in closed form, where that can be done honestly.
 import itertools
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .._core import is_traced
 from ._intervention import Setting
@@ -25,21 +26,33 @@ from ._table import Column, columns_of, group_table, information
 _STATES = 2**24  # cells of the largest table
 _BATCH = 2**13
 
+Neurons = Int[Array | np.ndarray, " neurons"]
+
 
 class _Part(NamedTuple):
-    """Outputs that inputs tie together, and those inputs that have a weight to them."""
+    """Outputs that inputs tie together, and those inputs that have a weight to them.
 
-    known: tuple[int, ...]
-    noise: tuple[int, ...]
-    outputs: tuple[int, ...]
+    Arrays, so that groups of other neurons but as many share compiled code.
+    """
+
+    known: Neurons
+    noise: Neurons
+    outputs: Neurons
 
 
 def exact_group(setting: Setting, group: Group) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The vector EI of a group in bits, and the mass inside."""
-    columns = columns_of(setting)
+    columns, parts = columns_of(setting), _parts(setting, group)
+    for part in parts:
+        _refuse_too_much(setting, columns, part)
+    return _measured(columns, parts)
+
+
+@eqx.filter_jit
+def _measured(columns: Column, parts: list[_Part]) -> tuple[Float[Array, ""], Float[Array, ""]]:
     bits, inside = [], []
-    for part in _parts(setting, group):
-        table = _table(setting, columns, part)
+    for part in parts:
+        table = _table(columns, part)
         mass = jnp.sum(table) / table.shape[0]
         empty = mass < 64 * jnp.finfo(table.dtype).eps
         found = information(jnp.where(empty, 1, table))
@@ -66,41 +79,44 @@ def _parts(setting: Setting, group: Group) -> list[_Part]:
             touched = linked[:, tied].any(axis=1)
             tied = [b for b in left if b in tied or (linked[:, b] & touched).any()]
         touched = np.flatnonzero(linked[:, tied].any(axis=1)).tolist()
-        known = tuple(a for a in touched if a in inputs)
-        parts.append(_Part(known, tuple(a for a in touched if a not in inputs), tuple(tied)))
+        known, noise = ([a for a in touched if (a in inputs) == kept] for kept in (True, False))
+        parts.append(_Part(*(np.array(x, np.int32) for x in (known, noise, tied))))
         left = [b for b in left if b not in tied]
     return parts
 
 
-def _table(setting: Setting, columns: Column, part: _Part) -> Float[Array, "rows states"]:
-    inputs, bins, name = setting.in_binning, setting.out_binning.bins, setting.channel.name
-    rows = inputs.bins ** len(part.known)
-    count = len(part.known) + len(part.noise)
-    if len(part.outputs) > 1 and count > 2:
+def _refuse_too_much(setting: Setting, columns: Column, part: _Part) -> None:
+    bins, name = setting.out_binning.bins, setting.channel.name
+    known, _, outputs = (tuple(neurons.tolist()) for neurons in part)
+    count = len(known) + len(part.noise)
+    if len(outputs) > 1 and count > 2:
         raise ValueError(
             f"`Exact()` has a closed form of vector EI for one output of any number of inputs, or for "
-            f"several outputs of at most two inputs; in {name!r} outputs {part.outputs} share "
+            f"several outputs of at most two inputs; in {name!r} outputs {outputs} share "
             f"{count} inputs. Measure smaller groups (`eis_between_groups`), or use `Sampling()`."
         )
-    branches = len(columns.signs) ** len(part.outputs)
-    states = rows * branches * bins ** len(part.outputs)
+    branches = len(columns.signs) ** len(outputs)
+    states = columns.bins ** len(known) * branches * bins ** len(outputs)
     if states > _STATES:
         raise ValueError(
-            f"The joint table of inputs {part.known} and outputs {part.outputs} of {name!r} has "
+            f"The joint table of inputs {known} and outputs {outputs} of {name!r} has "
             f"{states} cells; `Exact()` goes up to {_STATES}. Use fewer bins, smaller groups "
             "(`eis_between_groups`), or `Sampling()`."
         )
-    if len(part.outputs) == 1:
-        b = part.outputs[0]
-        edges = tuple(x[b] for x in columns.edges)
-        column = Column(columns.weight[b], columns.bias[b], edges, columns.signs, inputs)
-        return group_table(column, part.known)
-    return _polygons(columns, part)
+
+
+def _table(columns: Column, part: _Part) -> Float[Array, "rows states"]:
+    if len(part.outputs) > 1:
+        return _polygons(columns, part)
+    (b,) = part.outputs
+    edges = tuple(x[b] for x in columns.edges)
+    column = Column(columns.weight[b], columns.bias[b], edges, columns.signs, columns.inputs)
+    return group_table(column, part.known)
 
 
 def _polygons(columns: Column, part: _Part) -> Float[Array, "rows states"]:
     """The area that each combination of output bins takes of each cell of the known inputs."""
-    inputs, outs = columns.inputs, jnp.array(part.outputs)
+    inputs, outs = columns.inputs, part.outputs
     dtype, bins = columns.weight.dtype, columns.edges[0].shape[-1] - 1
     m, kinds = len(part.outputs), len(columns.signs)
     # Each output, from its place at the lower corner of the cell, by what each input adds across it.

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from ..activations import Activation
 from ..info import Binning, mutual_information
@@ -142,13 +143,15 @@ def output_distribution(column: Column) -> Float[Array, " bins"]:
     return column.cells(_distribution(column, total, zero))[0]
 
 
-def group_table(column: Column, known: tuple[int, ...]) -> Float[Array, "rows bins"]:
+def group_table(
+    column: Column, known: Int[Array | np.ndarray, " inputs"]
+) -> Float[Array, "rows bins"]:
     """P(output bin | the bins of some inputs): a row for each combination of these bins."""
     v = column.half
     shifts = jnp.zeros(1, v.dtype)
     for a in known:
         shifts = (shifts[:, None] + v[a] * column.middles).ravel()
-    rest = v.at[jnp.array(known, int)].divide(column.bins)
+    rest = v.at[known].divide(column.bins)
     total, _ = sum_of(rest, precision(v.dtype))
 
     def row(shift: Array) -> Array:
@@ -157,9 +160,9 @@ def group_table(column: Column, known: tuple[int, ...]) -> Float[Array, "rows bi
     rows = jax.lax.map(row, shifts, batch_size=min(2**12, shifts.shape[0]))
     if len(known) <= 1:
         # Edge on edge, where nothing else moves, only the overlap of intervals is exact.
-        weight = column.weight[known[0]] if known else jnp.zeros((), v.dtype)
+        weight = column.weight[known[0]] if len(known) else jnp.zeros((), v.dtype)
         lone = _lone(column, column.bias, weight)[: rows.shape[0]]
-        rows = jnp.where(jnp.all(v.at[jnp.array(known, int)].set(0) == 0), lone, rows)
+        rows = jnp.where(jnp.all(v.at[known].set(0) == 0), lone, rows)
     return column.cells(rows)
 
 

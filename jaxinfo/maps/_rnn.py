@@ -17,6 +17,9 @@ from ._loading import as_inexact, fill_from_source
 
 Nonlinearity = Callable[[Array], Array]
 
+# In a derivative of our own (`_recurrence`). JAX before 0.10 cannot, and differentiates a plain loop.
+_LOOPS_TRANSPOSE = jax.__version_info__ >= (0, 10)
+
 
 def gelu(x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
     r"""$x\,\Phi(x)$ with the exact normal distribution function, not its tanh approximation.
@@ -269,7 +272,8 @@ def _run(
     drive = jax.ShapeDtypeStruct(driven.shape[1:], driven.dtype)
     dtype = jax.eval_shape(step, start, drive)[0].dtype
     start, driven = start.astype(dtype), driven.astype(dtype)
-    if W is not None and W.dtype == dtype and _is_elementwise(cell.nonlin):
+    of_its_own = _LOOPS_TRANSPOSE and W is not None and W.dtype == dtype
+    if of_its_own and _is_elementwise(cell.nonlin):
         states = _recurrence(cell.nonlin, start, driven, W)
         return states, states[-1] if states.shape[0] else start
     final, states = jax.lax.scan(step, start, driven)

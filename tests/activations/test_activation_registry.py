@@ -14,6 +14,7 @@ from jaxinfo.activations import (
     ACTIVATIONS,
     Activation,
     Piece,
+    _shape,
     as_activation,
     create_function,
     recognise,
@@ -345,3 +346,17 @@ def test_functions_without_end_of_turning_need_a_reach():
         with_pieces(as_activation(jnp.sin))
     found = with_pieces(as_activation(jnp.sin), (-5.0, 5.0))
     np.testing.assert_allclose(found.turning_points, np.pi * np.array([-1.5, -0.5, 0.5, 1.5]))
+
+
+def test_many_turning_points_are_refined_together(monkeypatch):
+    calls, in_double = [], _shape._in_double
+
+    def counted(fn):
+        values = in_double(fn)
+        return lambda x: calls.append(x.shape) or values(x)
+
+    monkeypatch.setattr(_shape, "_in_double", counted)
+    found = with_pieces(as_activation(lambda x: jnp.sin(30 * x)), (-5.0, 5.0))
+    expected = (np.arange(-48, 48) + 0.5) * np.pi / 30
+    np.testing.assert_allclose(found.turning_points, expected[np.abs(expected) < 5], atol=1e-7)
+    assert len(calls) < 300

@@ -9,7 +9,15 @@ from conftest import load_golden
 from models import golden_model
 
 from jaxinfo import Channel
-from jaxinfo.ei import Exact, Sampling, ei, eis_between_groups, output_entropy, topology_of
+from jaxinfo.ei import (
+    Exact,
+    Sampling,
+    _exact_vector,
+    ei,
+    eis_between_groups,
+    output_entropy,
+    topology_of,
+)
 from jaxinfo.ei._intervention import Setting
 from jaxinfo.ei._vector import whole
 from jaxinfo.info import Binning
@@ -89,6 +97,22 @@ def test_gradient_is_that_of_differences(x64):
     expected = (bits(weight + h * direction) - bits(weight - h * direction)) / (2 * h)
     found = jnp.sum(jax.jit(jax.grad(bits))(weight) * direction)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_groups_of_one_size_share_a_compilation(monkeypatch):
+    traced, table = [], _exact_vector._table
+
+    def counted(columns, part):
+        traced.append(part)
+        return table(columns, part)
+
+    monkeypatch.setattr(_exact_vector, "_table", counted)
+    weight = jnp.array([[1.0, -0.5], [0.7, 0.2], [0.3, 0.9]])
+    layer = Channel.from_weight(weight, None, "tanh")
+    groups = [((0, 1), (0,)), ((1, 2), (1,)), ((2, 0), (1,))]
+    # Bins that no other test has, so that nothing is compiled yet.
+    found = eis_between_groups(layer, None, groups, method=Exact(), in_bins=2, out_bins=9)
+    assert len(traced) == 1 and len(set(found.tolist())) == 3
 
 
 def test_refuses_with_numbers():

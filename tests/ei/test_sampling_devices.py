@@ -51,11 +51,12 @@ print("equal")
 
 
 def test_eight_devices_count_what_one_counts():
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         capture_output=True,
         text=True,
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env={**os.environ, "XLA_FLAGS": flags},
     )
     assert done.stdout == "equal\n", done.stderr
 

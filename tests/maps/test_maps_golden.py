@@ -65,25 +65,32 @@ def close(actual, expected, tol=1e-9):
     np.testing.assert_allclose(actual, expected, rtol=tol, atol=tol)
 
 
+@eqx.filter_jit
+def everything(m, x, with_eigenvalues):
+    return m(x), m.effective_W(), m.reg_error(), m.eig() if with_eigenvalues else None
+
+
 @of_kind("linear_map")
 def test_map(case, x64):
     m = build(case)(parameters(case))
     x, y = value(case["inputs"]["x"]), definition(case, "forward")
     if case["constructor"].get("complex"):
         x, y = joined(x), joined(y)
-    close(m(x), y)
-    close(m.effective_W(), definition(case, "effective_W"))
+    found, W, reg_error, eigenvalues = everything(m, x, "eigenvalues" in case["outputs"])
+    close(found, y)
+    close(W, definition(case, "effective_W"))
     if definition(case, "reg_error") is not None:
         # The penalties' eigenvalue iteration stops at rounding of 1e-9 or so, relative.
-        close(m.reg_error(), definition(case, "reg_error"), tol=1e-8)
-    assert m.reg_error().shape == ()
-    if "eigenvalues" in case["outputs"]:
-        close_as_sets(m.eig(), definition(case, "eigenvalues"), tol=1e-6)
-    check_invariants(case, np.asarray(m.effective_W()))
+        close(reg_error, definition(case, "reg_error"), tol=1e-8)
+    assert reg_error.shape == ()
+    if eigenvalues is not None:
+        close_as_sets(eigenvalues, definition(case, "eigenvalues"), tol=1e-6)
+    check_invariants(case, np.asarray(W))
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, id=c["id"]) for c in one_of_each_class()])
 def test_map_in_single_precision(case):
+    """And without `jit`, an operation at a time."""
     m = build(case)(parameters(case))
     x, y = value(case["inputs"]["x"]), definition(case, "forward")
     if case["constructor"].get("complex"):
@@ -181,7 +188,7 @@ def cell_args(constructor):
 @of_kind("rnn_cell")
 def test_cell(case, x64):
     cell = maps.RNNCell.from_parameters(parameters(case), **cell_args(case["constructor"]))
-    h = cell(value(case["inputs"]["input"]), value(case["inputs"]["hidden"]))
+    h = eqx.filter_jit(cell)(value(case["inputs"]["input"]), value(case["inputs"]["hidden"]))
     close(h, definition(case, "forward"))
     close(cell.reg_error(), definition(case, "reg_error"))
 
@@ -213,7 +220,8 @@ def test_rnn_gradient(case, x64):
     def loss(params):
         return jnp.sum(make(params)(sequence, states)[0] ** 2)
 
-    gradient = jax.grad(loss)({k: jnp.asarray(v) for k, v in parameters(case).items()})
+    params = {k: jnp.asarray(v) for k, v in parameters(case).items()}
+    gradient = jax.jit(jax.grad(loss))(params)
     for name, expected in case["grads"]["wrt"].items():
         close(gradient[name], value(expected["value"]), tol=max(expected["tol"], 1e-8))
 

@@ -103,6 +103,12 @@ def test_the_table_and_the_registry_hold_every_class():
     assert square == maps.square_maps
 
 
+def normal(rng, like):
+    """Random numbers of this shape and type."""
+    real, imaginary = rng.normal(size=(2, *like.shape))
+    return (real + 1j * imaginary if np.iscomplexobj(like) else real).astype(like.dtype)
+
+
 @everywhere
 def test_call_is_the_product_with_the_matrix(row, getkey):
     """One example, batches, stacks of maps; compiled and not. And the promise, near and far out."""
@@ -127,7 +133,7 @@ def test_call_is_the_product_with_the_matrix(row, getkey):
     if row.name not in EAGER_ELSEWHERE:
         np.testing.assert_allclose(m(x[0]), y[0], atol=3e-6)
     if row.by_construction:
-        assert jnp.all(broken < 2e-6)
+        assert np.all(broken < 2e-6)
     elif row.name not in ("BoundedNormLinear", "PowerBoundLinear"):
         assert broken[0] < 2e-6
     assert isinstance(m.equation, str) and m.equation
@@ -138,9 +144,11 @@ def test_call_is_the_product_with_the_matrix(row, getkey):
 @everywhere
 def test_gradient_and_the_promise_after_training(row, getkey, x64):
     """Against finite differences, finite where all parameters are 0, and 100 steps of an optimiser."""
-    m = row.make(getkey())
+    m, rng = row.make(getkey()), np.random.default_rng(0)
     arrays, static = eqx.partition(m, eqx.is_inexact_array)
-    direction = jax.tree.map(lambda a: jr.normal(getkey(), a.shape, a.dtype), arrays)
+    # What is done to parameters between the steps is left to NumPy, which compiles nothing.
+    arrays = jax.tree.map(np.asarray, arrays)
+    direction = jax.tree.map(lambda a: normal(rng, a), arrays)
     x = jr.normal(getkey(), (3, m.in_features))
     optimiser = optax.adamw(0.05, weight_decay=0.1)
 
@@ -164,13 +172,13 @@ def test_gradient_and_the_promise_after_training(row, getkey, x64):
     above, below = (step(moved(0.01 + t), state)[0] for t in (h, -h))
     gradient = step(moved(0.01), state)[1]
     slope = sum(
-        jnp.sum(g * d).real
+        np.sum(np.asarray(g) * d).real
         for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
     )
     np.testing.assert_allclose(slope, (above - below) / (2 * h), rtol=1e-5, atol=1e-7)
     if row.name != "SymplecticLinear":  # which inverts its parameter
-        _, gradient, _, _ = step(jax.tree.map(jnp.zeros_like, arrays), state)
-        assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
+        _, gradient, _, _ = step(jax.tree.map(np.zeros_like, arrays), state)
+        assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
 
     trained = arrays
     for _ in range(100):
@@ -180,7 +188,7 @@ def test_gradient_and_the_promise_after_training(row, getkey, x64):
         assert violation(trained) < 1e-12
         far = jax.tree.map(lambda a: 100 * a, arrays)
         assert violation(far) < 1e-12
-        distances = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), arrays, trained)
+        distances = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), arrays, trained)
         assert all(distance > 0 for distance in jax.tree.leaves(distances))
 
 
@@ -260,6 +268,6 @@ def test_half_precision_files_and_platforms(row, getkey):
     gradient, (y, full) = exported.call(arrays, x.astype(dtype))
     if dtype == jnp.bfloat16:
         assert y.dtype == dtype
-        size = 1 + float(jnp.max(jnp.abs(full)))
-        np.testing.assert_allclose(y.astype(jnp.float32), full, atol=0.1 * size)
-    assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(gradient))
+        size = 1 + np.max(np.abs(full))
+        np.testing.assert_allclose(np.asarray(y, np.float32), full, atol=0.1 * size)
+    assert all(np.all(np.isfinite(np.asarray(g, complex))) for g in jax.tree.leaves(gradient))

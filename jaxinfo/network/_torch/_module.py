@@ -102,7 +102,7 @@ class Imported(eqx.Module):
             raise ValueError(f"Either all inputs carry a batch axis or none does; got {shapes}.")
         return given, chosen.pop() if chosen else "batch"
 
-    def _mode(self, name: str, shape: tuple[int, ...]) -> str:
+    def _mode(self, name: str, shape: tuple[Any, ...]) -> str:
         spec = self._graph.specs[name]
         if _fits(shape, spec.shape):
             return "batch" if spec.batch_axis is not None else "any"
@@ -218,7 +218,7 @@ def _match(wanted: Any, given: Any) -> dict[str, Any]:
     return {name: value for pair in pairs for name, value in _match(*pair).items()}
 
 
-def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+def _fits(shape: tuple[Any, ...], wanted: tuple[int | None, ...]) -> bool:
     pairs = zip(shape, wanted, strict=False)
     return len(shape) == len(wanted) and all(w is None or s == w for s, w in pairs)
 

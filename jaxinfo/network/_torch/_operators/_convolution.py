@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._table import torch_operator
+from ._batched_convolution import convolve
 
 
 @torch_operator("aten.convolution.default")
@@ -28,20 +29,28 @@ def convolution(x, weight, bias, stride, padding, dilation, transposed, output_p
         padding = [(p, p) for p in padding]
         strides, spread = stride, [1] * n
     # Not for one example: what `topology_of` reads is a convolution.
-    if x.shape[0] > 1 and not transposed and _is_depthwise(x, weight, groups):
+    batched = isinstance(x.shape[0], int) and x.shape[0] > 1 and not transposed
+    if batched and _is_depthwise(x, weight, groups):
         out = _depthwise(x, weight, strides, padding, dilation)
         return out if bias is None else out + jnp.reshape(bias, (-1, *[1] * n))
     axes = "DHW"[3 - n :]
-    out = lax.conv_general_dilated(
-        x,
-        weight,
-        strides,
-        padding,
-        lhs_dilation=spread,
-        rhs_dilation=dilation,
-        dimension_numbers=(f"NC{axes}", f"OI{axes}", f"NC{axes}"),
-        feature_group_count=groups,
-    )
+
+    def plain(x, weight):
+        return lax.conv_general_dilated(
+            x,
+            weight,
+            strides,
+            padding,
+            lhs_dilation=spread,
+            rhs_dilation=dilation,
+            dimension_numbers=(f"NC{axes}", f"OI{axes}", f"NC{axes}"),
+            feature_group_count=groups,
+        )
+
+    if batched and n == 2 and groups == 1:
+        out = convolve(x, weight, strides, padding, dilation, plain)
+    else:
+        out = plain(x, weight)
     if bias is not None:
         out = out + jnp.reshape(bias, (-1, *[1] * n))
     return out[0] if single else out
