@@ -2,10 +2,11 @@
 
 Both sides get the same inputs and are called once before anything is timed: for jaxinfo, that call
 compiles, and its time is reported apart. Then the answers are checked; a wrong answer has no speed.
-Then the two are called in turn, so that a busy machine is busy for both, and medians with the range
-of the middle half are reported. Peak memory is that of a process of its own that makes the inputs and
-calls one side, less what it held before: in the first call, which for jaxinfo compiles, and in a
-second one, when the first answer is gone. Times depend on the machine: quote the ratios.
+Then the two are called in turn, so that a busy machine is busy for both, each after a pause: OpenMP's
+threads spin on for milliseconds after their work, and would take a core from the other side. Medians
+with the range of the middle half are reported. Peak memory is that of a process of its own that makes
+the inputs and calls one side, less what it held before: in the first call, which for jaxinfo compiles,
+and in a second one, when the first answer is gone. Times depend on the machine: quote the ratios.
 """
 
 import ctypes
@@ -49,6 +50,7 @@ class Row:
 
 
 ROWS: dict[str, Row] = {}
+_PAUSE = 0.02  # seconds
 
 
 def row(name: str, *, peer: str) -> Callable[[Callable[[bool], Case]], Callable[[bool], Case]]:
@@ -97,9 +99,16 @@ def measure(row: Row, *, quick: bool) -> dict[str, Any]:
 
 
 def _timed(fn: Callable[[], Any]) -> tuple[float, Any]:
+    time.sleep(_PAUSE)
     start = time.perf_counter_ns()
     result = jax.block_until_ready(fn())
     return (time.perf_counter_ns() - start) / 1e9, result
+
+
+def best_time(fn: Callable[[], Any]) -> float:
+    """Seconds of a call that is compiled already, the best of five; for the floor of a `Case`."""
+    jax.block_until_ready(fn())
+    return min(_timed(fn)[0] for _ in range(5))
 
 
 def _summary(times: list[float]) -> dict[str, Any]:

@@ -255,7 +255,9 @@ def _run(
     """One layer over the whole sequence."""
     in_key, hidden_key = (None, None) if key is None else jr.split(key)
     hidden_map = cell.lin_hidden
-    driven = cell.lin_in(inputs, key=in_key)
+    # As one product of two matrices: the transpose of any other form copies its operands.
+    rows = inputs.reshape(-1, inputs.shape[-1])
+    driven = cell.lin_in(rows, key=in_key).reshape(*inputs.shape[:-1], cell.hidden_size)
     if hidden_map.bias is not None:
         driven = driven + hidden_map.bias
     W = None if hidden_map._fast else hidden_map._matrix(hidden_key)

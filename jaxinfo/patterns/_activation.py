@@ -12,8 +12,8 @@ from .._core import checked, is_traced
 from ._distinct import pattern_slots
 from ._packed import PackedPatterns, packed_over_examples, words_for
 
-# Examples and gates of a block: what fits a core's cache, and what fills an accelerator.
-_CPU_BLOCK = 256, 1024
+# Examples and gates of a block: enough for every core, in the last cache; what fills an accelerator.
+_CPU_BLOCK = 256, 8192
 _ACCELERATOR_BLOCK = 16_384, 4096
 
 
