@@ -10,11 +10,11 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real, Shaped
 
 from .._core import checked, is_traced
 from ._distinct import pattern_slots
-from ._packed import PackedPatterns, packed_over_examples, words_for
+from ._packed import WORD, PackedPatterns, packed_over_examples, words_for
 
-# Examples and gates of a block: enough for every core, in the last cache; what fills an accelerator.
-_CPU_BLOCK = 256, 8192
-_ACCELERATOR_BLOCK = 16_384, 4096
+# Products of a block: enough work for every core, in the last cache; what fills an accelerator.
+_CPU_BLOCK, _ACCELERATOR_BLOCK = 2**20, 2**26
+_FEW_GATES, _MANY_GATES = 1024, 8192
 
 
 def activation_patterns(
@@ -165,9 +165,11 @@ def _patterns(X: Float[Array, "n d"], G: Float[Array, "d m"], strict: bool) -> P
     if n == 0 or m == 0:
         return PackedPatterns(jnp.zeros((m, words_for(n)), jnp.uint32), n)
 
-    def blocked(rows: int, columns: int, X: Array, G: Array) -> Array:
-        blocks = -(-m // columns)
+    def blocked(products: int, X: Array, G: Array) -> Array:
+        # Wide blocks are the faster ones, but the bits of a block of gates are in memory twice.
+        blocks = -(-m // max(_FEW_GATES, min(2**30 // n, _MANY_GATES)))
         columns = -(-m // blocks)
+        rows = max(1, products // columns // WORD) * WORD
         by_block = jnp.pad(G, ((0, 0), (0, blocks * columns - m))).reshape(-1, blocks, columns)
 
         def block(gates: Array) -> Array:
@@ -181,8 +183,8 @@ def _patterns(X: Float[Array, "n d"], G: Float[Array, "d m"], strict: bool) -> P
     words = jax.lax.platform_dependent(
         X,
         G,
-        cpu=functools.partial(blocked, *_CPU_BLOCK),
-        default=functools.partial(blocked, *_ACCELERATOR_BLOCK),
+        cpu=functools.partial(blocked, _CPU_BLOCK),
+        default=functools.partial(blocked, _ACCELERATOR_BLOCK),
     )
     return PackedPatterns(words, n)
 
@@ -267,7 +269,7 @@ def _bias_for(X: Array, G: Array, proportion: float, strict: bool) -> Float[Arra
         nudge = (-8 if strict else 8) * eps * size / constant
         return jnp.where(on_quantile & ~exact, bias + nudge, bias)
 
-    columns = min(G.shape[1], _CPU_BLOCK[1])
+    columns = min(G.shape[1], _FEW_GATES)
     padded = jnp.pad(G, ((0, 0), (0, -G.shape[1] % columns)))
     by_block = jnp.moveaxis(padded.reshape(G.shape[0], -1, columns), 1, 0)
     return jax.lax.map(block, by_block).reshape(-1)[: G.shape[1]]
