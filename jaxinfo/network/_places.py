@@ -421,6 +421,8 @@ class ElementwiseRegion:
         values = jax.vmap(lambda z: self.program.evaluate(self.end, leaves, {self.start: z}))(
             pieces.astype(self.program.shapes[self.start].dtype)
         )
+        if not jnp.issubdtype(values.dtype, jnp.inexact):
+            values = values.astype(flat.dtype)  # a gate: true is 1
         return jnp.ravel(values)[: flat.size].reshape(jnp.shape(x))
 
     def _stand_in(self, leaf: int) -> Array | None:

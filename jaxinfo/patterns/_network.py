@@ -208,9 +208,10 @@ def _held(
     points = jnp.asarray([[first - 2, first - 1], *inside, [last + 1, last + 2]], z.dtype)
     piece = sum(is_active(z - place, strict).astype(jnp.int32) for place in places)
     low, high = points[piece, 0], points[piece, 1]
-    at_low = activation(low)
-    slope = (activation(high) - at_low) / (high - low)
-    return lambda z: slope * z + (at_low - slope * low)
+    dtype = jax.eval_shape(activation, z).dtype  # of a gate: bool
+    at_low, at_high = activation(low).astype(z.dtype), activation(high).astype(z.dtype)
+    slope = (at_high - at_low) / (high - low)
+    return lambda z: (slope * z + (at_low - slope * low)).astype(dtype)
 
 
 def _topology(model_or_topology: Any, x: Array | jax.ShapeDtypeStruct) -> Topology:

@@ -203,6 +203,27 @@ def test_learned_slopes():
     assert jnp.any(grad != 0)
 
 
+class Gated(eqx.Module):
+    gate: eqx.nn.Linear
+    linear: eqx.nn.Linear
+
+    def __call__(self, x):
+        return jnp.where(self.gate(x) >= 0, self.linear(x), 0)
+
+
+def test_gates_are_units():
+    """A comparison that selects is a step: true is 1."""
+    model = Gated(eqx.nn.Linear(3, 4, key=KEY), eqx.nn.Linear(3, 4, key=jr.key(3)))
+    assert str(topology_of(model, jnp.ones(3)).activations["gate"]) == "heaviside"
+    X = jr.normal(KEY, (20, 3))
+    found = network_patterns(model, X)
+    assert list(found) == ["gate"]
+    np.testing.assert_array_equal(found["gate"].unpack(bool), jax.vmap(model.gate)(X) >= 0)
+    W, b = local_map(model, X[0])
+    np.testing.assert_allclose(W, jax.jacobian(model)(X[0]).T, atol=1e-6)
+    np.testing.assert_allclose(X[0] @ W + b, model(X[0]), atol=1e-6)
+
+
 def test_learned_places_of_kinks_do_not_count():
     class Shifted(PReLU):
         def __call__(self, x, *, key=None):
@@ -259,6 +280,20 @@ def test_imported_torch_network():
     np.testing.assert_allclose(
         local_map(model, X[0])[0], jacobian.reshape(2, -1).T.numpy(), atol=1e-5
     )
+
+
+def test_imported_torch_activations():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    activations = torch.nn.PReLU(4), torch.nn.PReLU(), torch.nn.Hardtanh(), torch.nn.Softshrink()
+    layers = (layer for act in activations for layer in (torch.nn.Linear(4, 4), act))
+    net = torch.nn.Sequential(*layers, torch.nn.Linear(4, 4)).eval()
+    x = torch.randn(5, 4)
+    model, X = from_torch(net, x[:1]), jnp.asarray(x.numpy())
+    names = ["0", "2", "4 at -1", "4 at 1", "6 at -0.5", "6 at 0.5"]
+    assert list(network_patterns(model, X)) == names
+    jacobian = torch.autograd.functional.jacobian(lambda v: net(v[None])[0], x[0])
+    np.testing.assert_allclose(local_map(model, X[0])[0], jacobian.T.numpy(), atol=1e-6)
 
 
 def test_blocks_of_examples():
