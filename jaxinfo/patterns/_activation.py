@@ -32,8 +32,9 @@ def activation_patterns(
 
     The product is computed block by block, in float32 at full precision (float64 if an input is), and
     packed at once: neither it nor the 0/1 matrix is ever in memory. Examples and gates of any size
-    will do (each is scaled by a power of two, which rounds nothing and changes no sign). Whether a
-    product of exactly 0 comes out as 0 is a matter of rounding, unless the numbers are small integers.
+    will do (each is scaled by a power of two, which rounds nothing and changes no sign; but subnormal
+    numbers are 0 to the compiler). Whether a product of exactly 0 comes out as 0 is a matter of
+    rounding, unless the numbers are small integers.
 
     **Gradient:** none; patterns are piecewise constant.
 

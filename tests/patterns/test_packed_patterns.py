@@ -133,6 +133,11 @@ def test_filters_under_jit_say_what_to_do():
         jax.jit(unique_patterns)(PackedPatterns.pack(random_bits((5, 4))))
 
 
+def test_a_negative_size():
+    with pytest.raises(ValueError, match="`size` must be at least 0"):
+        unique_patterns(PackedPatterns.pack(random_bits((5, 4))), size=-1)
+
+
 def test_float64_is_kept(x64):
     X, G = np.array([[1.0, -1.0]]), np.array([[1.0], [1.0 + 1e-12]])
     assert not activation_patterns(X, G).unpack(bool)[0, 0]
