@@ -2,12 +2,11 @@
 
 Both sides get the same inputs and are called once before anything is timed: for jaxinfo, that call
 compiles, and its time is reported apart. Then the answers are checked; a wrong answer has no speed.
-Then the two are called in turn, so that a busy machine is busy for both, and medians with the range
-of the middle half are reported. Where both sides keep threads that wait for work by spinning, each
-is called a few times before a call is timed, until the other's threads have gone to sleep.
-Peak memory is that of a process of its own that makes the inputs and calls one side, less what it
-held before: in the first call, which for jaxinfo compiles, and in a second one, when the first
-answer is gone. Times depend on the machine: quote the ratios.
+Then the two are called in turn, so that a busy machine is busy for both, each after a pause and a
+call that is not timed: OpenMP's threads spin on for milliseconds after their work, and would take a
+core from the other side. Medians with the range of the middle half are reported. Peak memory is that of a process of its own that makes
+the inputs and calls one side, less what it held before: in the first call, which for jaxinfo compiles,
+and in a second one, when the first answer is gone. Times depend on the machine: quote the ratios.
 """
 
 import ctypes
@@ -31,7 +30,7 @@ class Case:
 
     `check(ours, theirs)` raises if the answers do not agree; without a peer, `theirs` is `None`.
     `floor` is the least time in seconds that the arithmetic or the memory traffic needs, if known,
-    and `floor_note` says what it counts. `settle` is how many calls go before each that is timed.
+    and `floor_note` says what it counts.
     """
 
     ours: Callable[[], Any]
@@ -39,7 +38,6 @@ class Case:
     check: Callable[[Any, Any], None]
     floor: float | None = None
     floor_note: str = ""
-    settle: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +50,8 @@ class Row:
 
 
 ROWS: dict[str, Row] = {}
+_PAUSE = 0.02  # seconds
+_REPEATS = 31  # at most
 
 
 def row(name: str, *, peer: str) -> Callable[[Callable[[bool], Case]], Callable[[bool], Case]]:
@@ -74,17 +74,16 @@ def measure(row: Row, *, quick: bool) -> dict[str, Any]:
     case.check(ours, theirs)
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     started, budget = time.perf_counter(), (3.0 if quick else 20.0)
-    most = 5 if quick and not case.settle else 31
     sides = {"ours": case.ours} if case.peer is None else {"ours": case.ours, "peer": case.peer}
     gc.collect()
     gc.disable()
     try:
         while len(times["ours"]) < 3 or (
-            len(times["ours"]) < most and time.perf_counter() - started < budget
+            len(times["ours"]) < _REPEATS and time.perf_counter() - started < budget
         ):
             for side, fn in sides.items():
-                for _ in range(case.settle):
-                    jax.block_until_ready(fn())
+                time.sleep(_PAUSE)
+                jax.block_until_ready(fn())
                 times[side].append(_timed(fn)[0])
     finally:
         gc.enable()
@@ -106,6 +105,12 @@ def _timed(fn: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter_ns()
     result = jax.block_until_ready(fn())
     return (time.perf_counter_ns() - start) / 1e9, result
+
+
+def best_time(fn: Callable[[], Any]) -> float:
+    """Seconds of a call that is compiled already, the best of five; for the floor of a `Case`."""
+    jax.block_until_ready(fn())
+    return min(_timed(fn)[0] for _ in range(5))
 
 
 def _summary(times: list[float]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Imported torch models, jitted, beside torch itself in eager mode, on the same threads.
 
 Both sides run the same parameters on the same batch; the outputs are compared before they are timed.
-After a call, the threads of torch spin for milliseconds on the cores that ours would use.
 """
 
 from typing import Any
@@ -31,7 +30,7 @@ def _case(model: Any, example: Any) -> Case:
         expected = theirs.numpy()
         assert np.abs(ours - expected).max() <= 1e-4 * np.abs(expected).max()
 
-    return Case(lambda: run(imported, x), theirs, check, settle=4)
+    return Case(lambda: run(imported, x), theirs, check)
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> Any:

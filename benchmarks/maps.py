@@ -4,6 +4,7 @@ Both sides start from the same parameters where they have the same ones, and the
 `sum(map(x)**2)` are compared before they are timed.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 import jaxinfo.maps as maps
 
-from ._harness import Case, row
+from ._harness import Case, best_time, row
 from ._peers import slim
 
 
@@ -103,7 +104,30 @@ def _rnn(quick: bool, inputs: int) -> Case:
     load = partial(maps.RNN.from_parameters, **sizes, cell_args=cell_args)
     name = "rnn_cells.0.lin_hidden.weight"
     place = (lambda g: g.rnn_cells[0].lin_hidden.weight, name)
-    return _case(load, lambda m, x: m(x)[0], peer, (length, 64, inputs), lambda y: y[0], place)
+    shape = (length, 64, inputs)
+    case = _case(load, lambda m, x: m(x)[0], peer, shape, lambda y: y[0], place)
+    floor = _products_time(*shape, hidden)
+    return dataclasses.replace(case, floor=floor, floor_note="its products")
+
+
+def _products_time(length: int, batch: int, inputs: int, hidden: int) -> float:
+    """Seconds of the bare products of a recurrent layer and its gradient.
+
+    One product a step each way, which XLA runs on one core, and three over the whole sequence: of the
+    inputs, and for the gradients of the two matrices.
+    """
+    x = jnp.ones((length * batch, inputs))
+    W, V = jnp.ones((hidden, hidden)) / hidden, jnp.ones((inputs, hidden)) / inputs
+
+    @jax.jit
+    def products(x, V, W):
+        driven = x @ V
+        first = driven[:batch]
+        there, _ = jax.lax.scan(lambda h, _: (h @ W, None), first, length=length)
+        back, _ = jax.lax.scan(lambda h, _: (h @ W.T, None), there, length=length)
+        return back, x.T @ driven, driven.T @ driven
+
+    return best_time(lambda: products(x, V, W))
 
 
 row("rnn 128 inputs", peer="slim")(lambda quick: _rnn(quick, 128))

@@ -1,6 +1,5 @@
 """Activation patterns, sampled and enumerated, and the gated ReLU program."""
 
-import time
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ from jaxinfo.patterns import (
     unique_patterns,
 )
 
-from ._harness import Case, row
+from ._harness import Case, best_time, row
 from ._peers import scnn_optimize
 
 
@@ -29,15 +28,9 @@ def _gaussian(quick: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _product_time(X: jax.Array, G: jax.Array) -> float:
-    """Seconds of the bare float32 product, the best of five."""
+    """Seconds of the bare float32 product."""
     product = jax.jit(lambda X, G: X @ G)
-    jax.block_until_ready(product(X, G))
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        jax.block_until_ready(product(X, G))
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return best_time(lambda: product(X, G))
 
 
 def _patterns(quick: bool, dtype: Any) -> Case:

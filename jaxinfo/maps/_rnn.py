@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray, Shaped
 
 from ._base import AbstractLinearMap
@@ -86,6 +87,11 @@ class RNNCell(eqx.Module):
         *,
         key: PRNGKeyArray,
     ):
+        if not callable(nonlin) or any(map(eqx.is_array, jax.tree.leaves(nonlin))):
+            raise TypeError(
+                "`nonlin` must be a function with no arrays in it, as it is not trained; got "
+                f"{nonlin!r}."
+            )
         in_key, hidden_key = jr.split(key)
         self.input_size, self.hidden_size = int(input_size), int(hidden_size)
         self.nonlin = nonlin
@@ -169,8 +175,8 @@ class RNN(eqx.Module):
         *,
         key: PRNGKeyArray,
     ):
-        if num_layers < 1:
-            raise ValueError(f"`num_layers` must be at least 1; got {num_layers}.")
+        if not isinstance(num_layers, int | np.integer) or num_layers < 1:
+            raise ValueError(f"`num_layers` must be an integer of at least 1; got {num_layers!r}.")
         sizes = [input_size] + [hidden_size] * (num_layers - 1)
         keys = jr.split(key, num_layers)
         self.rnn_cells = tuple(
@@ -258,7 +264,9 @@ def _run(
     """One layer over the whole sequence."""
     in_key, hidden_key = (None, None) if key is None else jr.split(key)
     hidden_map = cell.lin_hidden
-    driven = cell.lin_in(inputs, key=in_key)
+    # As one product of two matrices: the transpose of any other form copies its operands.
+    rows = inputs.reshape(-1, inputs.shape[-1])
+    driven = cell.lin_in(rows, key=in_key).reshape(*inputs.shape[:-1], cell.hidden_size)
     if hidden_map.bias is not None:
         driven = driven + hidden_map.bias
     W = None if hidden_map._fast else hidden_map._matrix(hidden_key)
@@ -272,10 +280,10 @@ def _run(
     drive = jax.ShapeDtypeStruct(driven.shape[1:], driven.dtype)
     dtype = jax.eval_shape(step, start, drive)[0].dtype
     start, driven = start.astype(dtype), driven.astype(dtype)
-    of_its_own = _LOOPS_TRANSPOSE and W is not None and W.dtype == dtype
+    of_its_own = _LOOPS_TRANSPOSE and len(driven) and W is not None and W.dtype == dtype
     if of_its_own and _is_elementwise(cell.nonlin):
         states = _recurrence(cell.nonlin, start, driven, W)
-        return states, states[-1] if states.shape[0] else start
+        return states, states[-1]
     final, states = jax.lax.scan(step, start, driven)
     return states, final
 

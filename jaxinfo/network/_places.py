@@ -110,9 +110,32 @@ def find_other_activations(
     outputs = {place.output for place in places}
     leads = {place.name: program.reached_from((place.output,)) for place in places}
     found = []
+
+    def inside(pre: int, output: int) -> set[int]:
+        ops = (program.ops[i] for i in program.needed_for(output, (pre,)))
+        return {value for op in ops for value in op.outputs} - {output}
+
+    parts = set().union(*(inside(place.pre, place.output) for place in places))
+
+    def add(pre: int, output: int, activation: Activation | None) -> None:
+        parts.update(inside(pre, output))
+        before = [name for name, reached in leads.items() if pre in reached]
+        place = by_pre.pop(pre, None) or Place(
+            f"after {before[-1] if before else 'input'}",
+            *("other", (), pre, pre, pre, pre, None, None, None, ()),
+        )
+        found.append(
+            dataclasses.replace(place, output=output, activation=activation, bounds=activation)
+        )
+
     for pre in sorted(data):
+        if pre in parts:
+            continue
         if pre in program.producer and pre not in by_pre and _acts_on_one(program, pre, data):
             continue  # a part of what acts on the value before it
+        if (learned := _learned_exit(program, pre, data)) is not None:
+            add(pre, learned, None)
+            continue
         exits, parametric = _exits(program, pre, data)
         if parametric:
             continue
@@ -121,16 +144,19 @@ def find_other_activations(
             if any(_is_affine_past(program, pre, via, output) for via in (pre, *acting)):
                 continue
             acting.append(output)
-            before = [name for name, reached in leads.items() if pre in reached]
-            place = by_pre.pop(pre, None) or Place(
-                f"after {before[-1] if before else 'input'}",
-                *("other", (), pre, pre, pre, pre, None, None, None, ()),
-            )
-            activation = _function(program, pre, output)
-            found.append(
-                dataclasses.replace(place, output=output, activation=activation, bounds=activation)
-            )
+            add(pre, output, _function(program, pre, output))
     return _numbered(found)
+
+
+def _learned_exit(program: Program, pre: int, data: frozenset[int]) -> int | None:
+    """The one value through which a learned elementwise function of `pre` is seen, if there is one.
+
+    Its parameters may differ from entry to entry, as the slopes of a PReLU do. It reads `pre` more
+    than once: what reads it once is a bias or a scale.
+    """
+    exits, parametric = _exits(program, pre, data, learned=True)
+    twice = len(program.consumers.get(pre, ())) > 1
+    return exits.pop() if parametric and twice and len(exits) == 1 and pre not in exits else None
 
 
 def _is_affine_past(program: Program, pre: int, via: int, output: int) -> bool:
@@ -315,10 +341,13 @@ def _function(program: Program, pre: int, output: int) -> Activation:
     return recognise(function) or as_activation(function)
 
 
-def _exits(program: Program, pre: int, data: frozenset[int]) -> tuple[set[int], bool]:
+def _exits(
+    program: Program, pre: int, data: frozenset[int], *, learned: bool = False
+) -> tuple[set[int], bool]:
     """Where the set of elementwise functions of `pre` alone is left; whether parameters are in it.
 
-    If all that leaves the set leaves it through one value, that value is the layer's output.
+    If all that leaves the set leaves it through one value, that value is the layer's output. With
+    `learned`, the parameters need not be one number for all entries.
     """
     region, leaving = {pre}, set()
     parametric = False
@@ -331,7 +360,7 @@ def _exits(program: Program, pre: int, data: frozenset[int]) -> tuple[set[int], 
         if (
             is_elementwise(op)
             and same_shape
-            and all(v not in data and _is_uniform(program, v, data) for v in others)
+            and all(v not in data and (learned or _is_uniform(program, v, data)) for v in others)
         ):
             region.update(op.outputs)
             parametric |= any(_from_parameters(program, v) for v in others)
@@ -363,11 +392,15 @@ def _activation_before(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ElementwiseRegion:
-    """The function between two values of a program, elementwise, on arrays of any shape."""
+    """The function between two values of a program, elementwise, on arrays of any shape.
+
+    The parameters of a learned one are held near a number, `parameters`.
+    """
 
     program: Program
     start: int
     end: int
+    parameters: float | None = None
 
     __name__ = "elementwise"
 
@@ -377,8 +410,25 @@ class ElementwiseRegion:
         size = math.prod(shape)
         flat = jnp.ravel(x)
         pieces = jnp.pad(flat, (0, -flat.size % size)).reshape(-1, *shape)
-        leaves = [None] * (self.program.n_inputs + self.program.n_constants)
+        program = self.program
+        read = {
+            v for i in program.needed_for(self.end, (self.start,)) for v in program.ops[i].values_in
+        }
+        leaves = [
+            self._stand_in(i) if i in read else None
+            for i in range(program.n_inputs + program.n_constants)
+        ]
         values = jax.vmap(lambda z: self.program.evaluate(self.end, leaves, {self.start: z}))(
             pieces.astype(self.program.shapes[self.start].dtype)
         )
+        if not jnp.issubdtype(values.dtype, jnp.inexact):
+            values = values.astype(flat.dtype)  # a gate: true is 1
         return jnp.ravel(values)[: flat.size].reshape(jnp.shape(x))
+
+    def _stand_in(self, leaf: int) -> Array | None:
+        like = self.program.shapes[leaf]
+        if self.parameters is None or not jnp.issubdtype(like.dtype, jnp.number):
+            return None
+        # No two alike, as what depends on two may not depend on both being the same.
+        value = self.parameters + leaf * 0.618 % 1 / 4
+        return jnp.full(like.shape, value).astype(like.dtype)

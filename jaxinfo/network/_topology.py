@@ -15,7 +15,13 @@ from jaxtyping import Array
 from .._core import unknown_name
 from ..activations import Activation, as_activation
 from ._channel import Affine, Channel
-from ._places import POOL_SCOPE, Place, find_other_activations, find_places
+from ._places import (
+    POOL_SCOPE,
+    ElementwiseRegion,
+    Place,
+    find_other_activations,
+    find_places,
+)
 from ._program import Program, trace
 from ._receptive import Box, central_box, is_affine, receptive_box
 
@@ -238,6 +244,20 @@ class Topology(eqx.Module):
         """
         return {name: place.activation for name, place in self._structure.acting.items()}
 
+    def activation_at(self, layer: str, parameters: float) -> Activation | None:
+        """The activation of a name in `activations`; a learned one with its parameters near a number.
+
+        Learned is one that reads the model's parameters, such as PReLU: in `activations` it is
+        `None`. `None` here too if the layer has no activation.
+        """
+        return _activation_at(self._structure, layer, parameters)
+
+    def act(self, layer: str, pre_activation: Array) -> Array:
+        """The activation of a name in `activations`, with the model's parameters if it has any."""
+        place = self._structure.acting[layer]
+        known = {place.pre: pre_activation}
+        return self._structure.program.evaluate(place.output, self._leaves(), known)
+
     def run(
         self, x: Array, *, replace: Mapping[str, Callable[[Array], Array]] | None = None
     ) -> tuple[dict[str, Array], Array]:
@@ -304,6 +324,14 @@ class Topology(eqx.Module):
         graph.add_nodes_from(self.nodes.items())
         graph.add_edges_from(self.edges)
         return graph
+
+
+@functools.lru_cache(maxsize=512)
+def _activation_at(structure: _Structure, layer: str, parameters: float) -> Activation | None:
+    place = structure.acting[layer]
+    if place.activation is not None or place.output == place.pre:
+        return place.activation
+    return as_activation(ElementwiseRegion(structure.program, place.pre, place.output, parameters))
 
 
 class Nodes(Mapping[str, dict[str, dict[str, Any]]]):

@@ -10,11 +10,11 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Real, Shaped
 
 from .._core import checked, is_traced
 from ._distinct import pattern_slots
-from ._packed import PackedPatterns, packed_over_examples, words_for
+from ._packed import WORD, PackedPatterns, packed_over_examples, words_for
 
-# Examples and gates of a block: what fits a core's cache, and what fills an accelerator.
-_CPU_BLOCK = 256, 1024
-_ACCELERATOR_BLOCK = 16_384, 4096
+# Products of a block: enough work for every core, in the last cache; what fills an accelerator.
+_CPU_BLOCK, _ACCELERATOR_BLOCK = 2**20, 2**26
+_FEW_GATES, _MANY_GATES = 1024, 8192
 
 
 def activation_patterns(
@@ -32,8 +32,9 @@ def activation_patterns(
 
     The product is computed block by block, in float32 at full precision (float64 if an input is), and
     packed at once: neither it nor the 0/1 matrix is ever in memory. Examples and gates of any size
-    will do (each is scaled by a power of two, which rounds nothing and changes no sign). Whether a
-    product of exactly 0 comes out as 0 is a matter of rounding, unless the numbers are small integers.
+    will do (each is scaled by a power of two, which rounds nothing and changes no sign; but subnormal
+    numbers are 0 to the compiler). Whether a product of exactly 0 comes out as 0 is a matter of
+    rounding, unless the numbers are small integers.
 
     **Gradient:** none; patterns are piecewise constant.
 
@@ -165,9 +166,11 @@ def _patterns(X: Float[Array, "n d"], G: Float[Array, "d m"], strict: bool) -> P
     if n == 0 or m == 0:
         return PackedPatterns(jnp.zeros((m, words_for(n)), jnp.uint32), n)
 
-    def blocked(rows: int, columns: int, X: Array, G: Array) -> Array:
-        blocks = -(-m // columns)
+    def blocked(products: int, X: Array, G: Array) -> Array:
+        # Wide blocks are the faster ones, but the bits of a block of gates are in memory twice.
+        blocks = -(-m // max(_FEW_GATES, min(2**30 // n, _MANY_GATES)))
         columns = -(-m // blocks)
+        rows = max(1, products // columns // WORD) * WORD
         by_block = jnp.pad(G, ((0, 0), (0, blocks * columns - m))).reshape(-1, blocks, columns)
 
         def block(gates: Array) -> Array:
@@ -181,8 +184,8 @@ def _patterns(X: Float[Array, "n d"], G: Float[Array, "d m"], strict: bool) -> P
     words = jax.lax.platform_dependent(
         X,
         G,
-        cpu=functools.partial(blocked, *_CPU_BLOCK),
-        default=functools.partial(blocked, *_ACCELERATOR_BLOCK),
+        cpu=functools.partial(blocked, _CPU_BLOCK),
+        default=functools.partial(blocked, _ACCELERATOR_BLOCK),
     )
     return PackedPatterns(words, n)
 
@@ -267,7 +270,7 @@ def _bias_for(X: Array, G: Array, proportion: float, strict: bool) -> Float[Arra
         nudge = (-8 if strict else 8) * eps * size / constant
         return jnp.where(on_quantile & ~exact, bias + nudge, bias)
 
-    columns = min(G.shape[1], _CPU_BLOCK[1])
+    columns = min(G.shape[1], _FEW_GATES)
     padded = jnp.pad(G, ((0, 0), (0, -G.shape[1] % columns)))
     by_block = jnp.moveaxis(padded.reshape(G.shape[0], -1, columns), 1, 0)
     return jax.lax.map(block, by_block).reshape(-1)[: G.shape[1]]

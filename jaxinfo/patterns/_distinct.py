@@ -87,7 +87,7 @@ def unique_patterns(
 
     **Returns:** `(patterns, index, counts)` in order of first occurrence.
 
-    **Raises:** `TypeError` under `jit` without `size`.
+    **Raises:** `TypeError` under `jit` without `size`, and for a matrix that is not packed.
 
     **Cost:** linear in the words; about 1 ms for 5000 patterns of 5000 examples.
 
@@ -116,6 +116,13 @@ def _collect(
 
     By default each stood where it stands here, and was seen once.
     """
+    if not isinstance(patterns, PackedPatterns):
+        raise TypeError(
+            f"`patterns` must be `PackedPatterns`; got {type(patterns).__name__}. A 0/1 matrix is "
+            "packed by `PackedPatterns.pack`."
+        )
+    if size is not None and size < 0:
+        raise ValueError(f"`size` must be at least 0; got {size}.")
     slots = pattern_slots(patterns, counts)
     if size is None:
         if is_traced(patterns.words):

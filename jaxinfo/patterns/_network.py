@@ -1,7 +1,9 @@
 """The patterns that a network's own units take on data, and the affine map they select."""
 
-import dataclasses
 import functools
+import itertools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -19,17 +21,7 @@ from ._packed import WORD, PackedPatterns, is_active, packed_over_examples
 
 _BLOCK_FLOATS = 2**22  # pre-activations in memory at once
 
-
-@dataclasses.dataclass(frozen=True)
-class Pieces:
-    """An elementwise function that is affine on each side of 0: slope and value, each side."""
-
-    above: tuple[float, float]
-    below: tuple[float, float]
-
-    def __call__(self, active: Bool[Array, "*shape"], z: Float[Array, "*shape"]) -> Array:
-        (slope, value), (slope_below, value_below) = self.above, self.below
-        return jnp.where(active, slope, slope_below) * z + jnp.where(active, value, value_below)
+Kinks = tuple[tuple[str, tuple[float, ...]], ...]  # layers, and where their activations have kinks
 
 
 def network_patterns(
@@ -37,17 +29,19 @@ def network_patterns(
 ) -> dict[str, PackedPatterns]:
     r"""Which units of a network are active on which examples, layer by layer.
 
-    A layer counts if its activation is affine on each side of 0 with a kink or a step there: ReLU,
-    leaky ReLU of any slope, the absolute value, a threshold. Its units' pattern is $1(z \geq 0)$ of
-    the pre-activation. Activations that follow no layer count too: after a sum of branches (the ReLU
-    that ends a residual block), a normalisation, or on the input itself. They are named after the
-    last layer that leads there, as in `after layers.2`.
+    A layer counts if its activation is affine but for kinks or steps: ReLU, leaky ReLU of any slope,
+    PReLU, the absolute value, a threshold, `relu6`, `hard_tanh`. Its units' pattern is
+    $1(z \geq t)$ of the pre-activation, with $t$ the place of the kink, 0 for most. With several kinks
+    the layer stands once for each, as in `layers.0 at 6`. Activations that follow no layer count too:
+    after a sum of branches (the ReLU that ends a residual block), a normalisation, or on the input
+    itself. They are named after the last layer that leads there, as in `after layers.2`. What is not
+    counted: kinks whose place is learned or outside [-32, 32], and the choices of a max pooling.
 
     **Arguments:**
 
     - `model_or_topology`: a model that `topology_of` can trace, or its topology.
     - `X`: examples along the first axis.
-    - `strict`: use $1(z > 0)$.
+    - `strict`: use $1(z > t)$.
 
     **Returns:** `{layer: PackedPatterns}` in order of execution; units are numbered in row-major
     order of the layer's output. See `linear_regions`, `summarise_patterns`, and the properties
@@ -74,18 +68,21 @@ def network_patterns(
             f"`X` must hold examples of shape {topology.args[0].shape} along its first axis; got "
             f"shape {X.shape}."
         )
-    layers = tuple(_pieces_by_layer(topology))
-    words = _network_words(topology, X, layers, strict)
-    return {layer: PackedPatterns(words[layer], X.shape[0]) for layer in layers}
+    kinks = tuple(_kinks_by_layer(topology).items())
+    words = _network_words(topology, X, kinks, strict)
+    names = [name for layer, places in kinks for name in _names(layer, places)]
+    return {name: PackedPatterns(words[name], X.shape[0]) for name in names}
 
 
 @eqx.filter_jit
-def _network_words(
-    topology: Topology, X: Array, layers: tuple[str, ...], strict: bool
-) -> dict[str, Array]:
+def _network_words(topology: Topology, X: Array, kinks: Kinks, strict: bool) -> dict[str, Array]:
     def pre_activations(x: Array) -> dict[str, Array]:
         values, _ = topology.run(x)
-        return {layer: jnp.ravel(values[layer]) for layer in layers}
+        return {
+            name: jnp.ravel(values[layer]) - place  # of the sign of the exact difference
+            for layer, places in kinks
+            for name, place in zip(_names(layer, places), places, strict=True)
+        }
 
     units = sum(z.size for z in jax.eval_shape(pre_activations, topology.args[0]).values())
     rows = max(WORD, _BLOCK_FLOATS // units // WORD * WORD)
@@ -182,21 +179,39 @@ def local_map(
     """
     (x,) = finite(x=as_inexact(x))
     topology = _topology(model_or_topology, x)
-    return _local_map(topology, x, tuple(_pieces_by_layer(topology).items()), strict)
+    return _local_map(topology, x, tuple(_kinks_by_layer(topology).items()), strict)
 
 
 @eqx.filter_jit
-def _local_map(
-    topology: Topology, x: Array, pieces: tuple[tuple[str, Pieces], ...], strict: bool
-) -> tuple[Array, Array]:
+def _local_map(topology: Topology, x: Array, kinks: Kinks, strict: bool) -> tuple[Array, Array]:
     values, _ = topology.run(x)
     held = {
-        layer: functools.partial(piece, is_active(values[layer], strict)) for layer, piece in pieces
+        layer: _held(functools.partial(topology.act, layer), values[layer], places, strict)
+        for layer, places in kinks
     }
     y, push = jax.linearize(lambda x: jnp.ravel(topology.run(x, replace=held)[1]), x)
     basis = jnp.eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape)
     weight = jax.vmap(push)(basis)
     return weight, y - jnp.ravel(x) @ weight
+
+
+def _held(
+    activation: Callable[[Array], Array], z: Array, places: tuple[float, ...], strict: bool
+) -> Callable[[Array], Array]:
+    """The affine piece of the activation that each entry of `z` is on, as a function of anything.
+
+    By its values at two points inside: a derivative could be a surrogate.
+    """
+    first, last = places[0], places[-1]
+    between = np.array(list(itertools.pairwise(places))).reshape(-1, 2)
+    inside = between @ np.array([[0.75, 0.25], [0.25, 0.75]])
+    points = jnp.asarray([[first - 2, first - 1], *inside, [last + 1, last + 2]], z.dtype)
+    piece = sum(is_active(z - place, strict).astype(jnp.int32) for place in places)
+    low, high = points[piece, 0], points[piece, 1]
+    dtype = jax.eval_shape(activation, z).dtype  # of a gate: bool
+    at_low, at_high = activation(low).astype(z.dtype), activation(high).astype(z.dtype)
+    slope = (at_high - at_low) / (high - low)
+    return lambda z: (slope * z + (at_low - slope * low)).astype(dtype)
 
 
 def _topology(model_or_topology: Any, x: Array | jax.ShapeDtypeStruct) -> Topology:
@@ -205,32 +220,86 @@ def _topology(model_or_topology: Any, x: Array | jax.ShapeDtypeStruct) -> Topolo
     return topology_of(model_or_topology, x)
 
 
-def _pieces_by_layer(topology: Topology) -> dict[str, Pieces]:
-    """The layers whose activation has one kink, at 0."""
-    activations = topology.activations
-    pieces = {layer: _pieces(f) for layer, f in activations.items() if f is not None}
-    found = {layer: piece for layer, piece in pieces.items() if piece is not None}
+def _names(layer: str, places: tuple[float, ...]) -> list[str]:
+    return [layer] if len(places) == 1 else [f"{layer} at {place:g}" for place in places]
+
+
+def _kinks_by_layer(topology: Topology) -> dict[str, tuple[float, ...]]:
+    """The layers whose activation is affine but for kinks, and where those are."""
+    found = {}
+    for layer in topology.activations:
+        # The kinks of a learned one count if they stay where they are as it learns.
+        one, other = (_kinks(topology.activation_at(layer, at)) for at in (0.1, 0.5))
+        if one and one == other:
+            found[layer] = one
     if not found:
-        listed = ", ".join(f"{layer!r}: {f or 'none'}" for layer, f in activations.items())
+        listed = ", ".join(f"{layer!r}: {f or 'none'}" for layer, f in topology.activations.items())
         raise ValueError(
-            "Patterns need a layer whose activation is affine on each side of 0, such as ReLU. The "
+            "Patterns need a layer whose activation is affine but for kinks, such as ReLU. The "
             f"activations of this network: {listed}."
         )
     return found
 
 
-@functools.cache
-def _pieces(activation: Activation) -> Pieces | None:
-    """Slope and value on each side of 0 if the function is affine there, by its values."""
-    z = 2.0 ** np.arange(-4, 8)
-    sides = []
-    for side in (1, -1):
+@functools.lru_cache(maxsize=512)
+def _kinks(activation: Activation | None) -> tuple[float, ...]:
+    """Where the function has kinks or steps, if it is affine in between; by its values on a grid.
+
+    Empty for an affine function, and for one that is not affine in pieces (of a quarter at least).
+    """
+    if activation is None:
+        return ()
+
+    def values(z: np.ndarray) -> np.ndarray:
         with jax.ensure_compile_time_eval():
-            y = np.asarray(activation(jnp.asarray(side * z, jnp.float32)), np.float64)
-        at_1, at_2 = y[z == 1].item(), y[z == 2].item()
-        slope, value = side * (at_2 - at_1), 2 * at_1 - at_2
-        if not np.allclose(slope * side * z + value, y, rtol=1e-5, atol=1e-5):
-            return None
-        sides.append((slope, value))
-    above, below = sides
-    return None if above == below else Pieces(above, below)
+            return np.asarray(activation(jnp.asarray(z, jnp.float32)), np.float64)
+
+    far = 1.1 * 2.0 ** np.arange(6, 13)
+    # Off the round numbers, where steps may have a value of their own.
+    near = np.arange(-256, 257) / 8 + 1e-3 / math.pi
+    z = np.concatenate([-far[::-1], near, far]).astype(np.float32).astype(np.float64)
+    y = values(z)
+    if not np.all(np.isfinite(y)):
+        return ()
+    slopes = np.diff(y) / np.diff(z)
+    bends = np.abs(np.diff(slopes)) > 2.0**-12 * (1 + np.abs(slopes[1:]))
+    edges = [0, *np.flatnonzero(bends) + 1, len(slopes)]
+    # Stretches of two cells or more; a cell between two of them holds a kink.
+    ends = [(i, j) for i, j in itertools.pairwise(edges) if j > i + 1]
+    gaps = [start - stop for (_, stop), (start, _) in itertools.pairwise(ends)]
+    if not ends or (ends[0][0], ends[-1][1]) != (0, len(slopes)) or max(gaps, default=0) > 1:
+        return ()
+    lines = []
+    for i, j in ends:
+        # Through points inside, as a kink may be close to an end, and not far out.
+        inside = np.flatnonzero(np.abs(z[i : j + 1]) < 40) + i
+        a, b = inside[[1, -2] if len(inside) > 3 else [0, -1]] if len(inside) > 1 else (i, j)
+        slope = (y[b] - y[a]) / (z[b] - z[a])
+        lines.append((slope, y[a] - slope * z[a], i, j))
+        if not np.allclose(
+            y[a] + slope * (z - z[a])[i : j + 1], y[i : j + 1], rtol=1e-5, atol=1e-4
+        ):
+            return ()
+    places = []
+    for (slope, value, _, stop), (slope_after, value_after, start, _) in itertools.pairwise(lines):
+        left, right, precision = z[stop], z[start], 1e-6
+        if not np.isclose(slope, slope_after):
+            place = (value - value_after) / (slope_after - slope)
+            precision = 1e-5 / min(1, abs(slope_after - slope))
+        elif np.isclose(value, value_after):
+            return ()  # a spike
+        else:
+            place = np.inf
+        if not left - 1e-3 <= place <= right + 1e-3:  # a step
+            for _ in range(3):
+                fine = np.linspace(left, right, 257)
+                off, off_after = (
+                    np.abs(values(fine) - (s * fine + v))
+                    for s, v in ((slope, value), (slope_after, value_after))
+                )
+                first = max(1, int(np.argmax(off_after < off)))
+                left, right = fine[first - 1], fine[first]
+            place = right
+        nearest = round(float(place), 3) + 0.0  # the values are rounded
+        places.append(nearest if abs(nearest - place) < precision * (1 + abs(place)) else place)
+    return tuple(map(float, places))

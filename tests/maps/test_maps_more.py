@@ -388,6 +388,8 @@ def test_rnn_shapes(getkey):
     assert output.shape == (5, 2, 7, 4) and finals.shape == (2, 2, 7, 4)
     output, finals = rnn(jnp.zeros((0, 2, 3)))
     assert output.shape == (0, 2, 4) and finals.shape == (2, 2, 4)
+    grads = eqx.filter_grad(lambda rnn: jnp.sum(rnn(jnp.zeros((0, 2, 3)))[1]))(rnn)
+    assert jnp.array_equal(grads.init_states[0], jnp.full(4, 2.0))
     x, key = jr.normal(getkey(), (5, 2, 3)), getkey()
     assert jnp.allclose(rnn(x, key=key)[0], rnn(x, key=key)[0])
     assert not jnp.allclose(rnn(x, key=key)[0], rnn(x)[0])
@@ -395,6 +397,11 @@ def test_rnn_shapes(getkey):
         rnn(x, jnp.zeros((3, 2, 4)))
     with pytest.raises(ValueError, match="shape"):
         rnn(x, jnp.zeros((2, 3, 4)))
+
+
+def test_rnn_refuses_a_nonlinearity_with_parameters(getkey):
+    with pytest.raises(TypeError, match="`nonlin` must be a function with no arrays"):
+        maps.RNN(3, 4, cell_args={"nonlin": eqx.nn.PReLU()}, key=getkey())
 
 
 def test_rnn_builds_its_matrix_once(getkey):

@@ -7,6 +7,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 
+from jaxinfo.activations import as_activation
 from jaxinfo.network import from_torch, topology_of
 from jaxinfo.patterns import (
     linear_regions,
@@ -14,6 +15,7 @@ from jaxinfo.patterns import (
     network_patterns,
     summarise_patterns,
 )
+from jaxinfo.patterns._network import _kinks
 
 KEY = jr.key(2)
 
@@ -77,6 +79,27 @@ class Branches(eqx.Module):
         return self.last(jnp.concatenate([jax.nn.relu(c), jax.nn.leaky_relu(-c)]))
 
 
+class PReLU(eqx.Module):
+    slope: jax.Array
+
+    def __call__(self, x, *, key=None):
+        return jnp.where(x >= 0, x, self.slope * x)
+
+
+def learned(slopes, width=4):
+    keys = jr.split(KEY, 3)
+    sizes = ((3, width), (width, width), (width, 2))
+    first, second, last = (
+        eqx.nn.Linear(*size, key=key) for size, key in zip(sizes, keys, strict=True)
+    )
+    one, other = (PReLU(jnp.asarray(slope)) for slope in slopes)
+    return eqx.nn.Sequential([first, one, second, other, last])
+
+
+def three_pieces(x):
+    return jnp.where(x > 0.4, 3 * x - 1, jnp.where(x < -0.3, -x, 2 * x))
+
+
 MODELS = {
     "relu": (mlp(), (3,)),
     "leaky relu of another slope": (mlp(lambda x: jnp.where(x > 0, x, 0.25 * x)), (3,)),
@@ -84,6 +107,10 @@ MODELS = {
     "residual": (Residual(KEY), (3,)),
     "convolution": (convolutional(KEY), (1, 6, 6)),
     "branches": (Branches(KEY), (3,)),
+    "relu6": (mlp(lambda x: jax.nn.relu6(10 * x)), (3,)),
+    "hard tanh": (mlp(lambda x: jax.nn.hard_tanh(3 * x)), (3,)),
+    "with steps": (mlp(three_pieces), (3,)),
+    "prelu": (learned((0.3, [0.1, -0.2, 1.5, 0.7])), (3,)),
 }
 
 
@@ -95,6 +122,124 @@ def test_patterns_by_hand():
     found = network_patterns(model, X)
     np.testing.assert_array_equal(found["layers.0"].unpack(bool), first >= 0)
     np.testing.assert_array_equal(found["layers.1"].unpack(bool), second >= 0)
+
+
+KINKS = {
+    "relu": (0,),
+    "leaky_relu": (0,),
+    "relu6": (0, 6),
+    "hard_tanh": (-1, 1),
+    "hard_sigmoid": (-3, 3),
+    "heaviside": (0,),
+    "sign": (0,),
+    "threshold": (1,),
+    **dict.fromkeys(("identity", "elu", "gelu", "tanh", "hard_silu", "softplus", "sine"), ()),
+    three_pieces: (-0.3, 0.4),
+    (lambda x: jax.nn.relu(x - 1 / 3)): (1 / 3,),
+    (lambda x: jnp.abs(jnp.abs(x) - 1)): (-1, 0, 1),
+    (lambda x: 0.975 * x + 0.025 * jax.nn.relu(x)): (0,),
+    **{f: () for f in (jnp.round, lambda x: 1 / x, lambda x: jnp.minimum(x, 100), jnp.square)},
+}
+
+
+def test_where_activations_have_kinks():
+    found = {f: _kinks(as_activation(f)) for f in KINKS}
+    assert found == {f: pytest.approx(kinks, abs=1e-6) for f, kinks in KINKS.items()}
+
+
+def test_a_layer_with_several_kinks():
+    """Listed once for each; at a kink exactly, a unit is active unless strict."""
+    model = eqx.nn.Sequential(
+        [eqx.nn.Linear(1, 1, use_bias=False, key=KEY), eqx.nn.Lambda(jax.nn.relu6)]
+    )
+    model = eqx.tree_at(lambda m: m.layers[0].weight, model, jnp.array([[2.0]]))
+    X = jnp.array([[-1.0], [0.0], [1.0], [3.0], [4.0]])
+    for strict, expected in (
+        (False, ([0, 1, 1, 1, 1], [0, 0, 0, 1, 1])),
+        (True, ([0, 0, 1, 1, 1], [0, 0, 0, 0, 1])),
+    ):
+        found = network_patterns(model, X, strict=strict)
+        assert list(found) == ["layers.0 at 0", "layers.0 at 6"]
+        for units, bits in zip(found.values(), expected, strict=True):
+            np.testing.assert_array_equal(units.unpack(int)[:, 0], bits)
+        slopes = [float(local_map(model, x, strict=strict)[0][0, 0]) for x in X]
+        assert slopes == [2.0 * (a and not b) for a, b in zip(*expected, strict=True)]
+
+
+@pytest.mark.parametrize("activation", [jax.nn.hard_tanh, jax.nn.relu6, PReLU(jnp.array(0.3))])
+def test_regions_are_those_of_equal_affine_maps(activation):
+    """With one hidden layer, each region of the plane has a map of its own: see the Jacobians."""
+    keys = jr.split(jr.key(4))
+    first, last = eqx.nn.Linear(2, 5, key=keys[0]), eqx.nn.Linear(5, 2, key=keys[1])
+    model = eqx.nn.Sequential([first, eqx.nn.Lambda(activation), last])
+    axis = jnp.linspace(-15, 15, 61) + 1e-2
+    X = jnp.stack(jnp.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    regions = np.unique(linear_regions(network_patterns(model, X)))
+    W = jax.vmap(jax.jacobian(model))(X)
+    b = jax.vmap(model)(X) - jnp.einsum("noi,ni->no", W, X)
+    maps = np.round(np.concatenate([W.reshape(len(X), -1), b], axis=1), 3) + 0.0
+    _, first = np.unique(maps, axis=0, return_index=True)
+    assert len(regions) > 10
+    np.testing.assert_array_equal(np.sort(first), regions)
+
+
+def test_learned_slopes():
+    """Bits at 0, and gradients of the map that reach the slopes; under `jit` too."""
+    model, xs = MODELS["prelu"][0], jr.normal(jr.key(1), (6, 3))
+    found = network_patterns(model, xs)
+    assert list(found) == ["layers.0", "layers.2"]
+    np.testing.assert_array_equal(
+        found["layers.0"].unpack(bool), jax.vmap(model.layers[0])(xs) >= 0
+    )
+
+    def size(slope):
+        changed = eqx.tree_at(lambda m: m.layers[3].slope, model, slope)
+        return jnp.sum(jax.vmap(lambda x: local_map(changed, x)[0])(xs) ** 2)
+
+    slope, along = model.layers[3].slope, jnp.array([1.0, -2.0, 0.5, 1.0])
+    grad = jax.jit(jax.grad(size))(slope)
+    change = (size(slope + 1e-2 * along) - size(slope - 1e-2 * along)) / 2e-2
+    np.testing.assert_allclose(grad @ along, change, rtol=1e-3)
+    assert jnp.any(grad != 0)
+
+
+class Gated(eqx.Module):
+    gate: eqx.nn.Linear
+    linear: eqx.nn.Linear
+
+    def __call__(self, x):
+        return jnp.where(self.gate(x) >= 0, self.linear(x), 0)
+
+
+def test_gates_are_units():
+    """A comparison that selects is a step: true is 1."""
+    model = Gated(eqx.nn.Linear(3, 4, key=KEY), eqx.nn.Linear(3, 4, key=jr.key(3)))
+    assert str(topology_of(model, jnp.ones(3)).activations["gate"]) == "heaviside"
+    X = jr.normal(KEY, (20, 3))
+    found = network_patterns(model, X)
+    assert list(found) == ["gate"]
+    np.testing.assert_array_equal(found["gate"].unpack(bool), jax.vmap(model.gate)(X) >= 0)
+    W, b = local_map(model, X[0])
+    np.testing.assert_allclose(W, jax.jacobian(model)(X[0]).T, atol=1e-6)
+    np.testing.assert_allclose(X[0] @ W + b, model(X[0]), atol=1e-6)
+
+
+def test_learned_places_of_kinks_do_not_count():
+    class Shifted(PReLU):
+        def __call__(self, x, *, key=None):
+            return jnp.where(x > self.slope, x - self.slope, 0)
+
+    model = eqx.nn.Sequential([eqx.nn.Linear(3, 4, key=KEY), Shifted(jnp.array(0.5))])
+    with pytest.raises(ValueError, match="'layers.0': none"):
+        network_patterns(model, jnp.ones((2, 3)))
+
+
+def test_activations_list_no_part_of_another():
+    assert list(topology_of(mlp(jax.nn.elu), jnp.ones(3)).activations) == [
+        "layers.0",
+        "layers.1",
+        "layers.2",
+    ]
 
 
 def test_activations_that_end_no_layer():
@@ -135,6 +280,20 @@ def test_imported_torch_network():
     np.testing.assert_allclose(
         local_map(model, X[0])[0], jacobian.reshape(2, -1).T.numpy(), atol=1e-5
     )
+
+
+def test_imported_torch_activations():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    activations = torch.nn.PReLU(4), torch.nn.PReLU(), torch.nn.Hardtanh(), torch.nn.Softshrink()
+    layers = (layer for act in activations for layer in (torch.nn.Linear(4, 4), act))
+    net = torch.nn.Sequential(*layers, torch.nn.Linear(4, 4)).eval()
+    x = torch.randn(5, 4)
+    model, X = from_torch(net, x[:1]), jnp.asarray(x.numpy())
+    names = ["0", "2", "4 at -1", "4 at 1", "6 at -0.5", "6 at 0.5"]
+    assert list(network_patterns(model, X)) == names
+    jacobian = torch.autograd.functional.jacobian(lambda v: net(v[None])[0], x[0])
+    np.testing.assert_allclose(local_map(model, X[0])[0], jacobian.T.numpy(), atol=1e-6)
 
 
 def test_blocks_of_examples():
@@ -235,7 +394,7 @@ def test_topology_in_place_of_a_model():
         np.testing.assert_array_equal(a.words, b.words)
 
 
-@pytest.mark.parametrize("activation", [jax.nn.tanh, jax.nn.relu6, jax.nn.gelu])
+@pytest.mark.parametrize("activation", [jax.nn.tanh, jax.nn.elu, jax.nn.gelu])
 def test_other_activations_have_no_patterns(activation):
     with pytest.raises(ValueError, match="layers.0"):
         network_patterns(mlp(activation), jnp.ones((2, 3)))

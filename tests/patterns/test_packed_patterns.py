@@ -102,8 +102,8 @@ def test_a_million_examples_by_ten_thousand_gates_fit():
     assert plan.temp_size_in_bytes < 0.2 * plan.output_size_in_bytes
 
 
-# More examples than a block of rows, more gates than a block of columns, neither a multiple of 32.
-@pytest.mark.parametrize(("n", "d", "m"), [(3, 2, 4), (300, 7, 5), (45, 3, 1100), (0, 3, 2)])
+# The large one: more gates than a block, more examples than fit beside them, no multiple of 32.
+@pytest.mark.parametrize(("n", "d", "m"), [(3, 2, 4), (300, 7, 5), (300, 3, 9000), (0, 3, 2)])
 @pytest.mark.parametrize("strict", [False, True])
 def test_blocks_equal_the_whole_product(n, d, m, strict):
     rng = np.random.default_rng(n)
@@ -131,6 +131,11 @@ def test_filters_under_jit_say_what_to_do():
         jax.jit(compute_activation_patterns)(jnp.ones((3, 2)), jnp.ones((2, 4)))
     with pytest.raises(TypeError, match="pass `size=`"):
         jax.jit(unique_patterns)(PackedPatterns.pack(random_bits((5, 4))))
+
+
+def test_a_negative_size():
+    with pytest.raises(ValueError, match="`size` must be at least 0"):
+        unique_patterns(PackedPatterns.pack(random_bits((5, 4))), size=-1)
 
 
 def test_float64_is_kept(x64):
