@@ -2,11 +2,12 @@
 
 Both sides get the same inputs and are called once before anything is timed: for jaxinfo, that call
 compiles, and its time is reported apart. Then the answers are checked; a wrong answer has no speed.
-Then the two are called in turn, so that a busy machine is busy for both, each after a pause and a
-call that is not timed: OpenMP's threads spin on for milliseconds after their work, and would take a
-core from the other side. Medians with the range of the middle half are reported. Peak memory is that of a process of its own that makes
-the inputs and calls one side, less what it held before: in the first call, which for jaxinfo compiles,
-and in a second one, when the first answer is gone. Times depend on the machine: quote the ratios.
+Then the two are called in turn, so that a busy machine is busy for both, each after a pause and a call
+that is not timed: OpenMP's threads spin on for milliseconds after their work, and would take a core
+from the other side. Medians with the range of the middle half are reported. Peak memory is that of a
+process of its own that makes the inputs and calls one side, less what it held before: in the first
+call, which for jaxinfo compiles, and in a second one, when the first answer is gone. Times depend on
+the machine: quote the ratios.
 """
 
 import ctypes
