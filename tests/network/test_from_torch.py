@@ -307,6 +307,26 @@ def test_effective_information_of_an_imported_layer_is_that_of_its_weights():
     )
 
 
+def test_what_torch_cannot_differentiate_is_said():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+
+        def forward(self, x):
+            y = self.linear(x).relu()
+            y[:, 0] = 1.0  # overwrites what the gradient of `relu` needs
+            return y
+
+    x = torch.randn(2, 3)
+    with pytest.raises(ValueError, match="cannot differentiate this model: .* in.?place"):
+        from_torch(InPlace(), x)
+    model = InPlace()
+    imported = from_torch(model, x, verify=False)
+    with torch.no_grad():
+        np.testing.assert_allclose(imported(jnp.asarray(x.numpy())), model(x).numpy(), rtol=1e-5)
+
+
 def test_buffers_are_state_without_gradient(imported):
     gradient = eqx.filter_grad(lambda m: jnp.sum(m(X) ** 2))(imported).state_dict()
     for name, is_trained in imported.trainable.state_dict().items():

@@ -114,12 +114,19 @@ def _torch_side(
         reached = [(y, w) for y, w in zip(floating, weights, strict=True) if y.requires_grad]
         slopes: dict[str, Any] = {}
         if trained and reached:
-            found = torch.autograd.grad(
-                [y for y, _ in reached],
-                list(trained.values()),
-                [w for _, w in reached],
-                allow_unused=True,
-            )
+            try:
+                found = torch.autograd.grad(
+                    [y for y, _ in reached],
+                    list(trained.values()),
+                    [w for _, w in reached],
+                    allow_unused=True,
+                )
+            except RuntimeError as error:
+                raise ValueError(
+                    "An import is proven by the gradients of its original too, and torch cannot "
+                    f"differentiate this model: {error}. Rewrite what torch cannot differentiate "
+                    "(often an operation in place), or pass `verify=False` and compare yourself."
+                ) from error
             slopes = {
                 name: torch.zeros_like(trained[name]) if slope is None else slope
                 for name, slope in zip(trained, found, strict=True)
