@@ -142,7 +142,10 @@ def _polygons(columns: Column, part: _Part) -> Float[Array, "rows states"]:
         return _area(lower[pick] - base, upper[pick] - base, slopes[0], slopes[1])
 
     size = len(cells) * combos.shape[0]
-    found = jax.lax.map(jax.checkpoint(area), jnp.arange(size), batch_size=min(_BATCH, size))
+    batch = min(_BATCH, size)
+    # Filled up to whole batches: older JAX has no derivative of sorting a rest of none.
+    numbers = jnp.minimum(jnp.arange(-(-size // batch) * batch), size - 1).reshape(-1, batch)
+    found = jax.lax.map(jax.vmap(jax.checkpoint(area)), numbers).ravel()[:size]
     found = found.reshape(len(cells), *(kinds, bins) * m)
     return jnp.sum(found, axis=tuple(1 + 2 * i for i in range(m))).reshape(len(cells), -1)
 

@@ -14,6 +14,7 @@ import scipy.stats
 from hypothesis import given, settings, strategies as st
 
 import jaxinfo.maps as maps
+from jaxinfo.maps import _rnn
 from jaxinfo.maps._rnn import gelu
 
 
@@ -380,6 +381,21 @@ def test_rnn_is_the_loop_over_its_cells(cell_args, getkey, x64):
 
     for mine, expected in zip(of(maps.RNN.__call__), of(loop), strict=True):
         np.testing.assert_allclose(mine, expected, atol=1e-9)
+
+
+def test_rnn_on_older_jax(monkeypatch, getkey):
+    """Where loops over tangents have no transpose, the plain loop gives the same gradient."""
+    rnn = maps.RNN(3, 4, key=getkey())
+    sequence = jr.normal(getkey(), (3, 2, 3))
+
+    def gradient():
+        return eqx.filter_jit(eqx.filter_grad(lambda rnn: jnp.sum(rnn(sequence)[0] ** 2)))(rnn)
+
+    ours = gradient()
+    monkeypatch.setattr(_rnn, "_LOOPS_TRANSPOSE", False)
+    monkeypatch.setattr(_rnn, "_recurrence", None)
+    for mine, expected in zip(*map(jax.tree.leaves, (ours, gradient())), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-5)
 
 
 def test_rnn_shapes(getkey):
