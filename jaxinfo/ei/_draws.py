@@ -23,7 +23,7 @@ FIRST_STAGE = 10_000  # samples before the first decision whether to double
 EXTRAPOLATED_SAMPLES = 160_000  # where `extrapolate` is given no number
 ERROR_BLOCKS = 2  # of samples, from whose influence the standard error is taken: known to 2%
 _BATCH_BYTES = 32 * 2**20  # of one batch of inputs and outputs, where no batch size is given
-_MIN_BATCH, _MAX_BATCH = 4 * BLOCK, 16 * BLOCK  # where a row of bin numbers stays in a CPU's cache
+_MIN_BATCH, _MAX_BATCH = 4 * BLOCK, 25 * BLOCK  # where a row of bin numbers stays in a CPU's cache
 
 AXIS = "samples"  # of the mesh of devices
 
@@ -75,12 +75,18 @@ class AbstractSampling(AbstractMethod):
         return lambda first, blocks: setting.inputs(_held(unit, first, blocks).reshape(-1, n_in))
 
     def blocks(self, channel: Channel, usual: int | None = None) -> int:
-        """How many blocks of samples to hold at once; without `batch_size`, `usual` samples."""
+        """How many blocks of samples to hold at once; without `batch_size`, about `usual` samples.
+
+        Fewer where as many batches, all of one size, then reach the last sample: blocks past it are
+        drawn for nothing.
+        """
         size = self.batch_size or usual
         if size is None:
             row = 4 * (channel.n_in + channel.n_out)
             size = min(max(_BATCH_BYTES // row, _MIN_BATCH), _MAX_BATCH)
-        return max(1, size // BLOCK)
+        most, needed = max(1, size // BLOCK), -(-self.most_samples // BLOCK)
+        batches = -(-needed // most)
+        return -(-needed // batches)
 
     def fold(
         self,

@@ -56,7 +56,7 @@ def _joint_histograms(
 ) -> list[JointHistogram]:
     """For each group, the samples packed into rows of words."""
     in_bins, out_bins = setting.in_binning.bins, setting.out_binning.bins
-    blocks = min(sampling.blocks(setting.channel), -(-n // BLOCK))
+    blocks = sampling.blocks(setting.channel)
     draw = sampling.draw(setting, key)
 
     def pack(batch: Array) -> list[JointHistogram]:
