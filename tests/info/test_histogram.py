@@ -15,7 +15,7 @@ def numbers(key, n, d, bins):
 
 
 @pytest.mark.parametrize("count", [count_pairs, _by_scatter, _by_product])
-@pytest.mark.parametrize(("in_bins", "out_bins"), [(2, 3), (8, 5)])
+@pytest.mark.parametrize(("in_bins", "out_bins"), [(2, 3), (8, 5), (181, 181), (182, 181)])
 def test_counts_against_numpy(count, in_bins, out_bins, getkey):
     x, y = numbers(getkey(), 333, 3, in_bins), numbers(getkey(), 333, 2, out_bins)
     counts = np.asarray(count(x, y, in_bins, out_bins))
