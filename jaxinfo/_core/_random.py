@@ -15,9 +15,10 @@ def uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
     r"""`jax.random.uniform(key, shape)`, bit for bit, several times faster on a CPU.
 
     There `jax.random` runs the rounds of its Threefry in a loop, so that every round goes through
-    memory. Written out, all twenty stay in registers and fuse with what is done to the numbers:
-    three times faster, and a quarter of the time to compile. Keys of another generator, which have
-    no such loop, are left to `jax.random`.
+    memory. Written out, all twenty stay in registers: three times faster, and a quarter of the time
+    to compile. Fused with what is done to the numbers they would be drawn again for each use, and
+    in short rows slowly: who draws many keeps them flat, in memory. Keys of another generator are
+    left to `jax.random`.
 
     **Source:** Salmon, Moraes, Dror and Shaw (2011), *Parallel random numbers: as easy as 1, 2, 3*,
     for Threefry-2x32-20; `jax_threefry_partitionable` for how a counter numbers the elements.
