@@ -66,7 +66,7 @@ def _line(found: dict[str, Any]) -> str:
             found["peer"],
             _time(ours),
             "-" if theirs is None else _time(theirs),
-            "-" if found["ratio"] is None else f"**{found['ratio']:.1f}**",
+            "-" if found["ratio"] is None else f"**{found['ratio']:.3g}**",
             "-" if floor is None else f"{ours['median_s'] / floor:.1f}x ({found['floor_note']})",
             f"{found['compile_s']:.1f} s",
             _mib(ours),
