@@ -17,6 +17,7 @@ from ._harness import ROWS, measure, print_peak_memory
 
 
 def main() -> None:
+    jax.config.update("jax_num_cpu_devices", 2)  # for the rows that divide a batch
     for module in pkgutil.iter_modules(here):
         if not module.name.startswith("_"):
             importlib.import_module(f"benchmarks.{module.name}")
