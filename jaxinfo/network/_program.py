@@ -196,9 +196,12 @@ def _inlined(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
     """The jaxpr to put in place of a call, or `None` to keep the operation as it is.
 
     A function with a derivative rule of its own (`jax.nn.relu`) is kept whole, so that the rule
-    stays in force, unless parameters may meet data inside it.
+    stays in force, unless parameters may meet data inside it. What is written in one way for each
+    platform is read as it is written for all others.
     """
     name = eqn.primitive.name
+    if name == "cond" and eqn.params.get("branches_platforms") is not None:
+        return eqn.params["branches"][-1]
     if name not in _CALLS or _CALLS[name] not in eqn.params:
         return None
     inner = eqn.params[_CALLS[name]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxinfo.network import from_torch
+from jaxinfo.network import from_torch, topology_of
 from jaxinfo.network._torch._operators import _batched_convolution as batched
 
 torch = pytest.importorskip("torch")
@@ -29,6 +29,7 @@ CASES = {
     "kernel larger than the image": ((2, 5, 2, 2), (3, 5, 3, 3), (1, 1), (1, 1), (1, 1)),
     "strides that leave columns over": ((2, 3, 7, 8), (4, 3, 2, 2), (2, 3), (0, 1), (1, 1)),
     "dilated, padded beyond the kernel": ((3, 2, 6, 7), (2, 2, 2, 3), (1, 2), (3, 5), (2, 2)),
+    "bands of rows, some left over": ((1, 2, 19, 4), (3, 2, 3, 2), (2, 1), (1, 0), (1, 1)),
     "one column": ((4, 2, 3, 1), (6, 2, 2, 1), (1, 1), (1, 0), (1, 1)),
 }
 
@@ -64,6 +65,7 @@ def test_every_form_is_the_convolution(case):
     ("x", "weight", "form"),
     [
         ((16, 32, 32, 32), (32, 32, 3, 3), "_side_by_side"),
+        ((1, 64, 56, 56), (64, 64, 3, 3), "_side_by_side"),
         ((8, 256, 4, 4), (256, 256, 3, 3), "_kernels_times_patches"),
         ((16, 3, 32, 32), (32, 3, 3, 3), "_patches_times_kernels"),
         ((16, 128, 16, 16), (128, 128, 3, 3), None),  # both cores work as it is
@@ -113,6 +115,18 @@ def test_models_in_these_forms_verify(monkeypatch):
     imported = from_torch(model, torch.randn(3, 2, 5, 4))
     assert imported.report.outputs < 1e-5 and max(imported.report.gradients.values()) < 1e-5
     assert {name for name, _ in itertools.groupby(used)} == {f.__name__ for f in FORMS}
+
+
+def test_a_topology_reads_the_convolution_in_every_form(monkeypatch):
+    monkeypatch.setattr(batched, "_MANY", 0)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Tanh())
+    imported = from_torch(model, torch.randn(2, 3, 7, 7), verify=False)
+    topology = topology_of(imported, jnp.ones((3, 7, 7)))
+    assert [(name, topology.kind(name)) for name in topology.names] == [("0", "conv"), ("2", "conv")]
+    weight = np.asarray(topology.channel("2").weight).reshape(4, 3, 3, 4)  # of all inputs, 0 if unused
+    expected = np.einsum("ihw,io->ihwo", model[2].weight.detach().numpy()[:, 0], np.eye(4))
+    np.testing.assert_allclose(weight, expected)
 
 
 def test_a_symbolic_batch_is_exported():

@@ -1,4 +1,4 @@
-"""Two-dimensional convolutions of a batch, in the form that XLA computes fastest on a CPU.
+"""Two-dimensional convolutions, in the form that XLA computes fastest on a CPU.
 
 The plain form has two slow spots there. XLA shares the columns of an image among threads, but never
 its rows nor the images of a batch, so that a batch of small images keeps one core busy. And it
@@ -19,6 +19,9 @@ _MANY = 1 << 24
 
 _LARGE = 1 << 17
 """Numbers in kernels that are slow to transpose, but are shared among threads as they are."""
+
+_WIDE, _HEAVY = 512, 1 << 20
+"""A row is shared among threads if it has so many columns, or takes so many products a tap."""
 
 
 def convolve(
@@ -89,29 +92,30 @@ def _windows(weight, space, strides, dilation):
 def _side_by_side(x, weight, space, strides, padding, dilation):
     """One wide image of all images of the batch, with zeros between that serve both neighbours.
 
-    A stride leaves few columns to share; then the lower half of each image stands beside the upper.
+    If that is not wide enough, each image is cut into bands of rows, which stand side by side too.
     """
     n, inputs, _, width = x.shape
-    halves = 1 if max(strides) == 1 else 2
-    rows = -(-space[0] // halves)
-    height = (rows - 1) * strides[0] + dilation[0] * (weight.shape[2] - 1) + 1
-    starts = [half * rows * strides[0] for half in range(halves)]
     stride, (before, after) = strides[1], padding[1]
     block = max(width + max(before, after), space[1] * stride)
     block += -block % stride
+    wide = min(_WIDE, _HEAVY // (len(weight) * inputs)) * stride
+    bands = max(1, min(-(-wide // (n * block)), space[0] // 4))
+    rows = -(-space[0] // bands)
+    height = (rows - 1) * strides[0] + dilation[0] * (weight.shape[2] - 1) + 1
+    starts = [band * rows * strides[0] for band in range(bands)]
     x = jnp.transpose(x, (2, 0, 3, 1))
     below = max(padding[0][1], starts[-1] + height - len(x) - padding[0][0])
     x = jnp.pad(x, ((padding[0][0], below), (0, 0), (before, block - before - width), (0, 0)))
     x = jnp.concatenate([x[start : start + height] for start in starts], axis=1)
     reach = dilation[1] * (weight.shape[3] - 1)
     out = lax.conv_general_dilated(
-        jnp.reshape(x, (height, halves * n * block, inputs))[None],
+        jnp.reshape(x, (height, bands * n * block, inputs))[None],
         weight,
         strides,
         [(0, 0), (0, max(reach - stride + 1, 0))],
         rhs_dilation=dilation,
         dimension_numbers=("NHWC", "OIHW", "NHWC"),
     )
-    out = jnp.reshape(out, (rows, halves, n, block // stride, -1))
-    out = jnp.reshape(jnp.swapaxes(out, 0, 1), (halves * rows, n, block // stride, -1))
+    out = jnp.reshape(out, (rows, bands, n, block // stride, -1))
+    out = jnp.reshape(jnp.swapaxes(out, 0, 1), (bands * rows, n, block // stride, -1))
     return jnp.transpose(out[: space[0], :, : space[1]], (1, 3, 0, 2))

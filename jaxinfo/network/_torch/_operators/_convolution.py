@@ -1,5 +1,6 @@
 """Convolutions of one to three dimensions, and their transposes."""
 
+import functools
 import itertools
 import math
 
@@ -28,11 +29,6 @@ def convolution(x, weight, bias, stride, padding, dilation, transposed, output_p
     else:
         padding = [(p, p) for p in padding]
         strides, spread = stride, [1] * n
-    # Not for one example: what `topology_of` reads is a convolution.
-    batched = isinstance(x.shape[0], int) and x.shape[0] > 1 and not transposed
-    if batched and _is_depthwise(x, weight, groups):
-        out = _depthwise(x, weight, strides, padding, dilation)
-        return out if bias is None else out + jnp.reshape(bias, (-1, *[1] * n))
     axes = "DHW"[3 - n :]
 
     def plain(x, weight):
@@ -47,7 +43,13 @@ def convolution(x, weight, bias, stride, padding, dilation, transposed, output_p
             feature_group_count=groups,
         )
 
-    if batched and n == 2 and groups == 1:
+    free = transposed or not isinstance(x.shape[0], int)  # the forms below need the sizes
+    if not free and _is_depthwise(x, weight, groups):
+        depthwise = functools.partial(
+            _depthwise, strides=strides, padding=padding, dilation=dilation
+        )
+        out = lax.platform_dependent(x, weight, cpu=depthwise, default=plain)
+    elif not free and n == 2 and groups == 1:
         out = convolve(x, weight, strides, padding, dilation, plain)
     else:
         out = plain(x, weight)
