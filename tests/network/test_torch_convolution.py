@@ -123,8 +123,13 @@ def test_a_topology_reads_the_convolution_in_every_form(monkeypatch):
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Tanh())
     imported = from_torch(model, torch.randn(2, 3, 7, 7), verify=False)
     topology = topology_of(imported, jnp.ones((3, 7, 7)))
-    assert [(name, topology.kind(name)) for name in topology.names] == [("0", "conv"), ("2", "conv")]
-    weight = np.asarray(topology.channel("2").weight).reshape(4, 3, 3, 4)  # of all inputs, 0 if unused
+    assert [(name, topology.kind(name)) for name in topology.names] == [
+        ("0", "conv"),
+        ("2", "conv"),
+    ]
+    weight = np.asarray(topology.channel("2").weight).reshape(
+        4, 3, 3, 4
+    )  # of all inputs, 0 if unused
     expected = np.einsum("ihw,io->ihwo", model[2].weight.detach().numpy()[:, 0], np.eye(4))
     np.testing.assert_allclose(weight, expected)
 
