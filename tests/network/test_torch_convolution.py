@@ -9,16 +9,16 @@ import pytest
 from jax import lax
 
 from jaxinfo.network import from_torch, topology_of
-from jaxinfo.network._torch._operators import _batched_convolution as batched
+from jaxinfo.network._torch._operators import _cpu_convolution as cpu
 
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
 FORMS = (
-    batched._kernels_times_patches,
-    batched._patches_times_kernels,
-    batched._side_by_side,
+    cpu._kernels_times_patches,
+    cpu._patches_times_kernels,
+    cpu._side_by_side,
 )
 
 # Shape of the input, of the kernel, strides, padding, dilation.
@@ -61,6 +61,38 @@ def test_every_form_is_the_convolution(case):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), form, expected)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_kernels_times_patches_of_groups(n):
+    generator = np.random.default_rng(n)
+    x = jnp.asarray(generator.normal(size=(2, 6, *(7, 6, 5)[:n])), jnp.float32)
+    weight = jnp.asarray(generator.normal(size=(9, 2, *(3, 2, 1)[:n])), jnp.float32)
+    strides, padding, dilation = (2, 1, 3)[:n], [(2, 2), (0, 0), (1, 1)][:n], (1, 3, 1)[:n]
+
+    def plain(x, weight):
+        return lax.conv_general_dilated(
+            x, weight, strides, padding, rhs_dilation=dilation, feature_group_count=3
+        )
+
+    @jax.jit
+    def values_and_gradients(x, weight):
+        forms = (
+            plain,
+            lambda x, w: cpu.convolve(x, w, strides, padding, dilation, plain),
+        )
+        return [
+            (
+                form(x, weight),
+                jax.grad(lambda *a, f=form: jnp.sum(jnp.sin(f(*a))), (0, 1))(x, weight),
+            )
+            for form in forms
+        ]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cpu, "_MANY", 0)
+        expected, found = values_and_gradients(x, weight)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, expected)
+
+
 @pytest.mark.parametrize(
     ("x", "weight", "form"),
     [
@@ -68,22 +100,32 @@ def test_every_form_is_the_convolution(case):
         ((1, 64, 56, 56), (64, 64, 3, 3), "_side_by_side"),
         ((8, 256, 4, 4), (256, 256, 3, 3), "_kernels_times_patches"),
         ((16, 3, 32, 32), (32, 3, 3, 3), "_patches_times_kernels"),
+        ((4, 128, 16, 16), (128, 4, 3, 3), "_kernels_times_patches"),  # in 32 groups
+        ((64, 64, 256, 256), (64, 32, 3, 3), None),  # whose patches would take 10 GiB
         ((16, 128, 16, 16), (128, 128, 3, 3), None),  # both cores work as it is
         ((4, 16, 16, 16), (16, 16, 3, 3), None),  # too small to arrange
+        ((1, 96, 28, 28), (96, 1, 7, 7), "_shifted_multiples"),
+        ((0, 256, 4, 4), (256, 256, 3, 3), None),  # an empty batch
     ],
 )
 def test_the_form_follows_from_the_sizes_and_is_for_cpus_alone(x, weight, form):
     taken = []
 
     def run(x, weight):
-        plain = lambda x, w: lax.conv_general_dilated(x, w, (1, 1), [(1, 1)] * 2)  # noqa: E731
-        return batched.convolve(x, weight, (1, 1), [(1, 1)] * 2, (1, 1), plain)
+        groups = x.shape[1] // weight.shape[1]
+
+        def plain(x, weight):
+            return lax.conv_general_dilated(
+                x, weight, (1, 1), [(1, 1)] * 2, feature_group_count=groups
+            )
+
+        return cpu.convolve(x, weight, (1, 1), [(1, 1)] * 2, (1, 1), plain)
 
     with pytest.MonkeyPatch.context() as patch:
-        for function in FORMS:
+        for function in (*FORMS, cpu._shifted_multiples):
             name = function.__name__
             patch.setattr(
-                batched,
+                cpu,
                 name,
                 lambda *args, f=function, name=name: (taken.append(name), f(*args))[1],
             )
@@ -95,13 +137,13 @@ def test_the_form_follows_from_the_sizes_and_is_for_cpus_alone(x, weight, form):
 
 
 def test_models_in_these_forms_verify(monkeypatch):
-    monkeypatch.setattr(batched, "_MANY", 0)
-    monkeypatch.setattr(batched, "_LARGE", 2000)
+    monkeypatch.setattr(cpu, "_MANY", 0)
+    monkeypatch.setattr(cpu, "_LARGE", 2000)
     used = []
     for function in FORMS:
         name = function.__name__
         monkeypatch.setattr(
-            batched, name, lambda *args, f=function, name=name: (used.append(name), f(*args))[1]
+            cpu, name, lambda *args, f=function, name=name: (used.append(name), f(*args))[1]
         )
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -118,7 +160,7 @@ def test_models_in_these_forms_verify(monkeypatch):
 
 
 def test_a_topology_reads_the_convolution_in_every_form(monkeypatch):
-    monkeypatch.setattr(batched, "_MANY", 0)
+    monkeypatch.setattr(cpu, "_MANY", 0)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3, groups=4), nn.Tanh())
     imported = from_torch(model, torch.randn(2, 3, 7, 7), verify=False)

@@ -1,14 +1,10 @@
 """Convolutions of one to three dimensions, and their transposes."""
 
-import functools
-import itertools
-import math
-
 import jax.numpy as jnp
 from jax import lax
 
 from .._table import torch_operator
-from ._batched_convolution import convolve
+from ._cpu_convolution import convolve
 
 
 @torch_operator("aten.convolution.default")
@@ -43,41 +39,13 @@ def convolution(x, weight, bias, stride, padding, dilation, transposed, output_p
             feature_group_count=groups,
         )
 
-    free = transposed or not isinstance(x.shape[0], int)  # the forms below need the sizes
-    if not free and _is_depthwise(x, weight, groups):
-        depthwise = functools.partial(
-            _depthwise, strides=strides, padding=padding, dilation=dilation
-        )
-        out = lax.platform_dependent(x, weight, cpu=depthwise, default=plain)
-    elif not free and n == 2 and groups == 1:
-        out = convolve(x, weight, strides, padding, dilation, plain)
-    else:
+    if transposed or not isinstance(x.shape[0], int):
         out = plain(x, weight)
+    else:
+        out = convolve(x, weight, strides, padding, dilation, plain)
     if bias is not None:
         out = out + jnp.reshape(bias, (-1, *[1] * n))
     return out[0] if single else out
-
-
-def _is_depthwise(x, weight, groups):
-    """One kernel of few taps for each channel, in a type that can hold their sum."""
-    one_each = weight.shape[:2] == (groups, 1) and x.shape[1] == groups
-    return one_each and math.prod(weight.shape[2:]) <= 25 and x.dtype.itemsize >= 4
-
-
-def _depthwise(x, weight, strides, padding, dilation):
-    """A sum of shifted multiples, which XLA fuses; its own depthwise convolution is slow on CPUs."""
-    x = jnp.pad(x, [(0, 0), (0, 0), *padding])
-    sizes = zip(x.shape[2:], weight.shape[2:], strides, dilation, strict=True)
-    reach = [(length - d * (k - 1) - 1) // s * s + 1 for length, k, s, d in sizes]
-    total = jnp.zeros((), x.dtype)
-    for tap in itertools.product(*map(range, weight.shape[2:])):
-        slices = (
-            slice(t * d, t * d + r, s)
-            for t, d, r, s in zip(tap, dilation, reach, strides, strict=True)
-        )
-        factor = jnp.reshape(weight[(slice(None), 0, *tap)], (-1, *[1] * len(tap)))
-        total = total + x[(slice(None), slice(None), *slices)] * factor
-    return total
 
 
 def _spread(sizes, n):

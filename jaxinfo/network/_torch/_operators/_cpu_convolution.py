@@ -1,9 +1,9 @@
-"""Two-dimensional convolutions, in the form that XLA computes fastest on a CPU.
+"""Convolutions in the form that XLA computes fastest on a CPU.
 
-The plain form has two slow spots there. XLA shares the columns of an image among threads, but never
-its rows nor the images of a batch, so that a batch of small images keeps one core busy. And it
-transposes the kernels at every call, which in the deep layers of a network, many kernels on a few
-positions, takes longer than the convolution. On other platforms nothing changes.
+The plain form has slow spots there. XLA shares the columns of an image among threads, but never its
+rows nor the images of a batch, so that a batch of small images keeps one core busy. It transposes the
+kernels at every call, which in the deep layers of a network, many kernels on a few positions, takes
+longer than the convolution. And it has no fast form of groups. On other platforms nothing changes.
 """
 
 import itertools
@@ -20,6 +20,9 @@ _MANY = 1 << 24
 _LARGE = 1 << 17
 """Numbers in kernels that are slow to transpose, but are shared among threads as they are."""
 
+_PATCHES = 1 << 25
+"""Numbers in patches of groups that are worth their memory, 128 MiB in single precision."""
+
 _WIDE, _HEAVY = 512, 1 << 20
 """A row is shared among threads if it has so many columns, or takes so many products a tap."""
 
@@ -32,26 +35,15 @@ def convolve(
     dilation: Sequence[int],
     plain: Callable[[Array, Array], Array],
 ) -> Array:
-    """What `plain(x, weight)` computes, from `(n, c, h, w)` and `(o, c, kh, kw)` without groups."""
+    """What `plain(x, weight)` computes, from `(n, groups c, *space)` and `(o, c, *taps)`."""
     space = [
         (size + before + after - d * (k - 1) - 1) // s + 1
         for size, (before, after), k, s, d in zip(
             x.shape[2:], padding, weight.shape[2:], strides, dilation, strict=True
         )
     ]
-    positions, taps = len(x) * math.prod(space), math.prod(weight.shape[2:])
-    light = taps == 1 or (taps <= 16 and x.shape[1] <= 4)  # the patches are nearly the input
-    if x.dtype.itemsize < 4:
-        return plain(x, weight)
-    if positions <= len(weight) and weight.size >= _LARGE:
-        form = _kernels_times_patches
-    elif positions * weight.size < (_MANY // 4 if light else _MANY):
-        return plain(x, weight)
-    elif light:
-        form = _patches_times_kernels
-    elif weight.size < _LARGE:
-        form = _side_by_side
-    else:
+    form = _fastest_form(x, weight, len(x) * math.prod(space))
+    if form is None:
         return plain(x, weight)
 
     def arranged(x: Array, weight: Array) -> Array:
@@ -60,13 +52,46 @@ def convolve(
     return lax.platform_dependent(x, weight, cpu=arranged, default=plain)
 
 
+def _fastest_form(x, weight, positions):
+    """One of the forms below, or `None` for the plain one; `positions` are those of the output."""
+    inputs, (outputs, per_group, *taps) = x.shape[1], weight.shape
+    taps, products = math.prod(taps), positions * weight.size
+    if x.dtype.itemsize < 4 or products == 0:
+        return None
+    if per_group == 1 and inputs == outputs > 1 and taps <= 64:
+        return _shifted_multiples
+    if inputs > per_group:
+        fits = positions * inputs * taps <= _PATCHES
+        return _kernels_times_patches if fits and products >= _MANY // 128 else None
+    if x.ndim != 4:
+        return None
+    if positions <= outputs and weight.size >= _LARGE:
+        return _kernels_times_patches
+    if taps == 1 or (taps <= 16 and inputs <= 4):  # the patches are nearly the input
+        return _patches_times_kernels if products >= _MANY // 4 else None
+    return _side_by_side if products >= _MANY and weight.size < _LARGE else None
+
+
+def _shifted_multiples(x, weight, space, strides, padding, dilation):
+    """One kernel for each channel, as a sum that XLA fuses."""
+    x = jnp.pad(x, [(0, 0), (0, 0), *padding])
+    total = jnp.zeros((), x.dtype)
+    taps = itertools.product(*map(range, weight.shape[2:]))
+    for tap, window in zip(taps, _windows(weight, space, strides, dilation), strict=True):
+        factor = jnp.reshape(weight[:, 0, *tap], (-1, *[1] * len(tap)))
+        total = total + x[:, :, *window] * factor
+    return total
+
+
 def _kernels_times_patches(x, weight, space, strides, padding, dilation):
     """Many kernels, left as they lie in memory, and the smaller matrix of all patches."""
+    groups, n = x.shape[1] // weight.shape[1], len(x)
     x = jnp.pad(jnp.swapaxes(x, 0, 1), ((0, 0), (0, 0), *padding))
     windows = _windows(weight, space, strides, dilation)
-    patches = jnp.stack([x[:, :, rows, columns] for rows, columns in windows], axis=1)
-    out = jnp.reshape(weight, (len(weight), -1)) @ jnp.reshape(patches, (weight[0].size, -1))
-    return jnp.swapaxes(jnp.reshape(out, (len(weight), -1, *space)), 0, 1)
+    patches = jnp.stack([x[:, :, *window] for window in windows], axis=1)
+    kernels = jnp.reshape(weight, (groups, len(weight) // groups, -1))
+    out = kernels @ jnp.reshape(patches, (groups, kernels.shape[2], -1))
+    return jnp.swapaxes(jnp.reshape(out, (len(weight), n, *space)), 0, 1)
 
 
 def _patches_times_kernels(x, weight, space, strides, padding, dilation):
@@ -81,7 +106,7 @@ def _patches_times_kernels(x, weight, space, strides, padding, dilation):
 
 
 def _windows(weight, space, strides, dilation):
-    """For each tap of a kernel, the rows and the columns that it meets."""
+    """For each tap of a kernel, the positions that it meets along each axis."""
     for tap in itertools.product(*map(range, weight.shape[2:])):
         yield tuple(
             slice(t * d, t * d + (size - 1) * s + 1, s)
