@@ -21,7 +21,7 @@ _LARGE = 1 << 17
 """Numbers in kernels that are slow to transpose, but are shared among threads as they are."""
 
 _PATCHES = 1 << 25
-"""Numbers in patches of groups that are worth their memory, 128 MiB in single precision."""
+"""Numbers in patches that are worth their memory, 128 MiB in single precision."""
 
 _WIDE, _HEAVY = 512, 1 << 20
 """A row is shared among threads if it has so many columns, or takes so many products a tap."""
@@ -60,9 +60,13 @@ def _fastest_form(x, weight, positions):
         return None
     if per_group == 1 and inputs == outputs > 1 and taps <= 64:
         return _shifted_multiples
+    fits = positions * inputs * taps <= _PATCHES
     if inputs > per_group:
-        fits = positions * inputs * taps <= _PATCHES
         return _kernels_times_patches if fits and products >= _MANY // 128 else None
+    if x.ndim == 5 and taps > 1 and products >= _MANY:
+        if inputs <= 4 and fits:
+            return _kernels_times_patches
+        return _plane_by_plane if weight[:, :, 0].size < _LARGE else None
     if x.ndim != 4:
         return None
     if positions <= outputs and weight.size >= _LARGE:
@@ -103,6 +107,22 @@ def _patches_times_kernels(x, weight, space, strides, padding, dilation):
     kernels = jnp.reshape(jnp.transpose(weight, (2, 3, 1, 0)), (-1, len(weight)))
     out = jnp.reshape(patches, (-1, len(kernels))) @ kernels
     return jnp.transpose(jnp.reshape(out, (space[0], -1, space[1], len(weight))), (1, 3, 0, 2))
+
+
+def _plane_by_plane(x, weight, space, strides, padding, dilation):
+    """Volumes as batches of planes, in a sum over the depth of the kernel."""
+    x = jnp.pad(x, ((0, 0), (0, 0), padding[0], (0, 0), (0, 0)))
+    total = jnp.zeros((), x.dtype)
+    depths = _windows(weight[..., 0, 0], space[:1], strides[:1], dilation[:1])
+    for depth, (window,) in enumerate(depths):
+        planes = jnp.swapaxes(x[:, :, window], 1, 2)
+        planes = jnp.reshape(planes, (-1, *planes.shape[2:]))
+        tap = weight[:, :, depth]
+        total = total + _side_by_side(
+            planes, tap, space[1:], strides[1:], padding[1:], dilation[1:]
+        )
+    total = jnp.reshape(total, (len(x), space[0], len(weight), *space[1:]))
+    return jnp.swapaxes(total, 1, 2)
 
 
 def _windows(weight, space, strides, dilation):
