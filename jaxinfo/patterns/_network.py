@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,7 +36,8 @@ def network_patterns(
     the layer stands once for each, as in `layers.0 at 6`. Activations that follow no layer count too:
     after a sum of branches (the ReLU that ends a residual block), a normalisation, or on the input
     itself. They are named after the last layer that leads there, as in `after layers.2`. What is not
-    counted: kinks whose place is learned or outside [-32, 32], and the choices of a max pooling.
+    counted: kinks whose place is learned, and the choices of a max pooling, which a warning lists;
+    kinks outside [-32, 32], which are not seen.
 
     **Arguments:**
 
@@ -69,6 +71,7 @@ def network_patterns(
             f"shape {X.shape}."
         )
     kinks = tuple(_kinks_by_layer(topology).items())
+    _warn_of_uncounted(topology)
     words = _network_words(topology, X, kinks, strict)
     names = [name for layer, places in kinks for name in _names(layer, places)]
     return {name: PackedPatterns(words[name], X.shape[0]) for name in names}
@@ -229,9 +232,9 @@ def _kinks_by_layer(topology: Topology) -> dict[str, tuple[float, ...]]:
     found = {}
     for layer in topology.activations:
         # The kinks of a learned one count if they stay where they are as it learns.
-        one, other = (_kinks(topology.activation_at(layer, at)) for at in (0.1, 0.5))
-        if one and one == other:
-            found[layer] = one
+        kinks, *others = _kinks_of_any(topology, layer)
+        if kinks and not others:
+            found[layer] = kinks
     if not found:
         listed = ", ".join(f"{layer!r}: {f or 'none'}" for layer, f in topology.activations.items())
         raise ValueError(
@@ -239,6 +242,27 @@ def _kinks_by_layer(topology: Topology) -> dict[str, tuple[float, ...]]:
             f"activations of this network: {listed}."
         )
     return found
+
+
+def _kinks_of_any(topology: Topology, layer: str) -> set[tuple[float, ...]]:
+    """Where the activation of a layer has kinks, for two values of its parameters if it has any."""
+    return {_kinks(topology.activation_at(layer, parameters)) for parameters in (0.1, 0.5)}
+
+
+def _warn_of_uncounted(topology: Topology) -> None:
+    """Say so if the model makes choices that are no patterns: its regions are then divided further.
+
+    Smooth activations make none.
+    """
+    learned = [name for name in topology.activations if len(_kinks_of_any(topology, name)) > 1]
+    pools = [name for name in topology.names if topology.kind(name) in ("max_pool", "min_pool")]
+    if learned or pools:
+        warnings.warn(
+            "The patterns leave out what is chosen by a max or min pooling, or by an activation whose "
+            f"kinks have learned places: {', '.join(map(repr, (*learned, *pools)))}. Examples with "
+            "equal patterns may differ there, and then lie in different linear regions.",
+            stacklevel=3,
+        )
 
 
 @functools.lru_cache(maxsize=512)
@@ -297,7 +321,7 @@ def _pieces(z: np.ndarray, y: np.ndarray) -> list[_Piece]:
             y[a] + slope * (z - z[a])[i : j + 1], y[i : j + 1], rtol=1e-5, atol=1e-4
         ):
             return []
-        piece = _Piece(slope, y[a] - slope * z[a], z[i], z[j])
+        piece = _Piece(*map(float, (slope, y[a] - slope * z[a], z[i], z[j])))
         if pieces and np.allclose(pieces[-1][:2], piece[:2]):
             return []  # a spike in one line
         pieces.append(piece)
