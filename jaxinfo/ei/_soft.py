@@ -56,7 +56,7 @@ class Soft(AbstractMethod):
     of fractions have no counts to correct by), and for vector EI of groups with too many states.
 
     **Cost:** one matrix product of $N \times n_{in} K_{in}$ by $N \times n_{out} K_{out}$; value and
-    gradient together take 2 to 2.5 times as long as the value. The backward pass redraws and
+    gradient together take 2.3 to 3 times as long as the value. The backward pass redraws and
     recomputes each block of samples, so its memory does not grow with $N$.
 
     >>> import jax, jax.numpy as jnp, jaxinfo
