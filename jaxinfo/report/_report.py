@@ -45,7 +45,7 @@ def as_row(layer: Layer) -> dict[str, str]:
         "activation": layer.activation,
         "EI parts": _with_error(parts),
         "sensitivity": _with_error(alone),
-        "degeneracy": f"{layer.degeneracy:.3f}",
+        "degeneracy": f"{layer.degeneracy:.2f}",
         "bias": f"{float(parts.bias):.3f}",
         "outside": f"{float(parts.outside):.1%}",
     }
