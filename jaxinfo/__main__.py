@@ -20,7 +20,7 @@ from ._core import require
 from .data import digits
 from .network import from_torch, load_torch_weights, topology_of
 from .report import Report, analyze, as_json, write_report
-from .report._report import with_error
+from .report._report import as_row
 from .train import fit
 
 _EXAMPLES = """\
@@ -264,26 +264,19 @@ def _progress() -> Iterator[Callable[[str, int | float, int], None]]:
 def _print_table(report: Report) -> None:
     rich = require("rich.table", extra="report")
     console = require("rich.console", extra="report").Console()
-    # No name is cut short; 80 columns hold the rest.
     table = rich.Table(
         title=report.title, box=rich.box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False
     )
-    table.add_column("layer", overflow="fold")
-    table.add_column("neurons", no_wrap=True)
-    table.add_column("activation", overflow="fold")
-    for heading in ("EI parts", "sensitivity", "degeneracy", "outside"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for layer in report.layers:
-        parts, alone = layer.estimates["ei_parts"], layer.estimates["sensitivity"]
-        table.add_row(
-            layer.name,
-            layer.shape,
-            layer.activation,
-            with_error(parts),
-            with_error(alone),
-            f"{layer.degeneracy:.2f}",
-            f"{float(np.asarray(parts.outside)):.1%}",
-        )
+    # Without the bias, 80 columns hold the row; no name is cut short.
+    rows = [as_row(layer) for layer in report.layers]
+    columns = [column for column in rows[0] if column != "bias"]
+    for column in columns:
+        if column in ("layer", "activation"):
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[column] for column in columns))
     console.print(table)
     console.print("All quantities in bits; ± one standard error.")
     for name, value in {**report.graph, **(report.training or {})}.items():

@@ -196,10 +196,12 @@ def recognise(fn: Callable[[Array], Array]) -> Activation | None:
     return _ENTRIES[nearest] if errors[nearest] <= tolerance else None
 
 
-# Points that even bfloat16 holds exactly.
-_GRID = np.concatenate([np.linspace(-12, 12, 97), [-(2.0**-10), 2.0**-10, 0.375]]).astype(
-    np.float32
-)
+# Points that even bfloat16 holds exactly. The far ones tell a ReLU from one that is cut off at 20;
+# none is so far that the exponentials of a plainly written function overflow.
+_FAR = np.array([16, 20, 24, 32])
+_GRID = np.concatenate(
+    [np.linspace(-12, 12, 97), [-(2.0**-10), 2.0**-10, 0.375], -_FAR, _FAR]
+).astype(np.float32)
 
 
 @functools.cache

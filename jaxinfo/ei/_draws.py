@@ -72,7 +72,7 @@ class AbstractSampling(AbstractMethod):
         """The inputs of some blocks of samples, as a function of the first one's number."""
         n_in = setting.channel.n_in
         unit = POINTS[self.points](key, n_in)
-        return lambda first, blocks: setting.inputs(_held(unit, first, blocks).reshape(-1, n_in))
+        return lambda first, blocks: setting.inputs(held(unit, first, blocks).reshape(-1, n_in))
 
     def blocks(self, channel: Channel, usual: int | None = None) -> int:
         """How many blocks of samples to hold at once; without `batch_size`, about `usual` samples.
@@ -237,7 +237,7 @@ def error_inputs(draw: Draw) -> Float[Array, "some n_in"]:
     return draw(jnp.asarray(0, jnp.int32), ERROR_BLOCKS)
 
 
-def _held(unit: UnitDraw, first: Int[Array, ""], blocks: int) -> Float[Array, "blocks numbers"]:
+def held(unit: UnitDraw, first: Int[Array, ""], blocks: int) -> Float[Array, "blocks numbers"]:
     """The points of `blocks` blocks, held in memory, each block flat.
 
     XLA fuses whatever it can, and would draw the points again for each use that is made of them. It

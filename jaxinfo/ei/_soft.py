@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 
 from .._core import is_traced, one_of
 from ..info import AbstractEstimator, mutual_information
-from ._draws import ERROR_BLOCKS
+from ._draws import ERROR_BLOCKS, held
 from ._intervention import BLOCK, Bounds, Setting
 from ._method import AbstractMethod, Group, PairsResult, VectorResult
 from ._points import random_points
@@ -56,7 +56,7 @@ class Soft(AbstractMethod):
     of fractions have no counts to correct by), and for vector EI of groups with too many states.
 
     **Cost:** one matrix product of $N \times n_{in} K_{in}$ by $N \times n_{out} K_{out}$; value and
-    gradient together take 2 to 2.5 times as long as the value. The backward pass redraws and
+    gradient together take 2.3 to 3 times as long as the value. The backward pass redraws and
     recomputes each block of samples, so its memory does not grow with $N$.
 
     >>> import jax, jax.numpy as jnp, jaxinfo
@@ -252,10 +252,13 @@ def _informed(
     half = soft.samples // 2
     blocks = -(-half // BLOCK)
 
+    def draw(number: Array) -> Array:
+        return setting.inputs(held(unit, number, 1).reshape(BLOCK, -1))
+
     # Without the running total in it, what is recomputed needs nothing but the block's number.
     @jax.checkpoint
     def counted(number: Array) -> tuple[Array, Array]:
-        x = jax.lax.stop_gradient(setting.inputs(unit(number)))
+        x = jax.lax.stop_gradient(draw(number))
         return block(x, (number % blocks) * BLOCK + jnp.arange(BLOCK) < half)
 
     # What does not depend on the turn would be computed once for all turns, and all of it stored.
@@ -278,7 +281,7 @@ def _informed(
 
         def influence_of(number: Array) -> Array:
             """How much the sum over pairs would change with the weight of each sample."""
-            x = setting.inputs(unit(number))
+            x = draw(number)
             _, pull = jax.vjp(lambda weight: block(x, weight)[0], jnp.ones(BLOCK))
             return soft.samples * pull(slope)[0]
 

@@ -5,8 +5,8 @@ A `Place` is an affine operation with one operand from the data and one from the
 
     input -> [layout] -> operation -> [bias, scale, layout] -> pre -> [elementwise] -> output
 
-and this file finds the four values `input`, `pre`, `output` and the elementwise function between
-the last two.
+and this file finds the values `input`, `pre` and `output`. (`_elementwise` says how far an activation
+reaches, and which function it is.)
 """
 
 import dataclasses
@@ -15,12 +15,9 @@ import os.path
 import re
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array
-
-from ..activations import Activation, as_activation, recognise
-from ._program import Constant, Op, Program, is_elementwise
+from ..activations import Activation
+from ._elementwise import acts_on_one, exits, function_between, is_uniform, learned_exit
+from ._program import Constant, Op, Program
 from ._receptive import is_affine
 
 POOL_SCOPE = "jaxinfo.pool:"  # marks the name of a pooling module, which has no parameters
@@ -131,32 +128,21 @@ def find_other_activations(
     for pre in sorted(data):
         if pre in parts:
             continue
-        if pre in program.producer and pre not in by_pre and _acts_on_one(program, pre, data):
+        if pre in program.producer and pre not in by_pre and acts_on_one(program, pre, data):
             continue  # a part of what acts on the value before it
-        if (learned := _learned_exit(program, pre, data)) is not None:
+        if (learned := learned_exit(program, pre, data)) is not None:
             add(pre, learned, None)
             continue
-        exits, parametric = _exits(program, pre, data)
+        leaving, parametric = exits(program, pre, data)
         if parametric:
             continue
         acting: list[int] = []
-        for output in sorted(exits - {pre} - outputs):
+        for output in sorted(leaving - {pre} - outputs):
             if any(_is_affine_past(program, pre, via, output) for via in (pre, *acting)):
                 continue
             acting.append(output)
-            add(pre, output, _function(program, pre, output))
+            add(pre, output, function_between(program, pre, output))
     return _numbered(found)
-
-
-def _learned_exit(program: Program, pre: int, data: frozenset[int]) -> int | None:
-    """The one value through which a learned elementwise function of `pre` is seen, if there is one.
-
-    Its parameters may differ from entry to entry, as the slopes of a PReLU do. It reads `pre` more
-    than once: what reads it once is a bias or a scale.
-    """
-    exits, parametric = _exits(program, pre, data, learned=True)
-    twice = len(program.consumers.get(pre, ())) > 1
-    return exits.pop() if parametric and twice and len(exits) == 1 and pre not in exits else None
 
 
 def _is_affine_past(program: Program, pre: int, via: int, output: int) -> bool:
@@ -164,20 +150,6 @@ def _is_affine_past(program: Program, pre: int, via: int, output: int) -> bool:
     ops = (program.ops[i] for i in program.needed_for(output, (via,)))
     past = via == pre or not any(pre in op.values_in for op in ops)
     return past and is_affine(program, via, output)
-
-
-def _acts_on_one(program: Program, value: int, data: frozenset[int]) -> bool:
-    """Whether a value is an elementwise function of one other value, of the same shape."""
-    op = program.ops[program.producer[value]]
-    operands = [v for v in set(op.values_in) if v in data]
-    return (
-        is_elementwise(op)
-        and len(operands) == 1
-        and _shape(program, operands[0]) == _shape(program, value)
-        and all(
-            v == operands[0] or (v not in data and _is_uniform(program, v, data)) for v in op.inputs
-        )
-    )
 
 
 def _owners(program: Program, paths: Sequence[str | None]) -> dict[int, frozenset[str]]:
@@ -223,17 +195,13 @@ def _positions(op: Op, operand: int, program: Program) -> tuple[int, ...]:
     if op.name in _POOLS:
         return tuple(i for i, size in enumerate(op.params["window_dimensions"]) if size > 1)
     (contract_l, contract_r), (batch_l, batch_r) = op.params["dimension_numbers"]
-    n_l, n_r = (len(_shape(program, v)) for v in op.inputs)
+    n_l, n_r = (len(program.shape(v)) for v in op.inputs)
     free_l = [i for i in range(n_l) if i not in contract_l and i not in batch_l]
     free_r = [i for i in range(n_r) if i not in contract_r and i not in batch_r]
     first = len(batch_l)
     if op.inputs[0] == operand:
         return tuple(range(first, first + len(free_l)))
     return tuple(range(first + len(free_l), first + len(free_l) + len(free_r)))
-
-
-def _shape(program: Program, value: "int | Constant") -> tuple[int, ...]:
-    return program.shapes[value].shape if isinstance(value, int) else jnp.shape(value.value)
 
 
 def _walk_back(program: Program, value: int) -> int:
@@ -247,8 +215,8 @@ def _walk_back(program: Program, value: int) -> int:
             break
         (source,) = op.values_in
         if op.name in ("broadcast_in_dim", "reshape") and not (
-            len(_shape(program, source)) < len(_shape(program, value))
-            and math.prod(_shape(program, source)) == math.prod(_shape(program, value))
+            len(program.shape(source)) < len(program.shape(value))
+            and math.prod(program.shape(source)) == math.prod(program.shape(value))
         ):
             break
         if len(program.consumers.get(value, ())) > 1:
@@ -272,7 +240,7 @@ def _walk_on(
             break
         if after.name == "squeeze":
             removed = set(after.params["dimensions"])
-            kept = [i for i in range(len(_shape(program, value))) if i not in removed]
+            kept = [i for i in range(len(program.shape(value))) if i not in removed]
             positions = tuple(kept.index(i) for i in positions if i in kept)
         elif after.name == "transpose":
             positions = tuple(
@@ -284,7 +252,7 @@ def _walk_on(
                 break
             if is_pool and after.name == "div":
                 pass  # by the size of the window, or by how much of it lies on the image
-            elif _is_uniform(program, other, data) and not _size_one_parameter(program, other):
+            elif is_uniform(program, other, data) and not _size_one_parameter(program, other):
                 break  # a scale by a plain number belongs to whatever elementwise function follows
             elif product is None:
                 product = value
@@ -300,21 +268,9 @@ def _is_inside(op: Op, other: Op) -> bool:
     return inner[: len(outer)] == outer
 
 
-def _is_uniform(program: Program, value: "int | Constant", data: frozenset[int]) -> bool:
-    """Whether a value not reached by data is one number, possibly repeated."""
-    if math.prod(_shape(program, value)) == 1:
-        return True
-    if not isinstance(value, int) or value not in program.producer or value in data:
-        return False
-    op = program.ops[program.producer[value]]
-    if op.name == "broadcast_in_dim" or is_elementwise(op):
-        return all(_is_uniform(program, v, data) for v in op.inputs)
-    return False
-
-
-def _size_one_parameter(program: Program, value: "int | Constant") -> bool:
+def _size_one_parameter(program: Program, value: int | Constant) -> bool:
     """Whether a value of one entry comes from the inputs: the bias of a layer with one output."""
-    if not isinstance(value, int) or not _shape(program, value):
+    if not isinstance(value, int) or not program.shape(value):
         return False
     while value in program.producer:
         op = program.ops[program.producer[value]]
@@ -328,54 +284,12 @@ def _activation_after(
     program: Program, pre: int, data: frozenset[int]
 ) -> tuple[int, Activation | None]:
     """The elementwise function that everything after `pre` sees, and the value it makes."""
-    exits, parametric = _exits(program, pre, data)
-    if len(exits) != 1 or (output := exits.pop()) == pre:
+    leaving, parametric = exits(program, pre, data)
+    if len(leaving) != 1 or (output := leaving.pop()) == pre:
         return pre, None
     if parametric:
         return pre, None  # a learned activation is not one function; the layer ends before it
-    return output, _function(program, pre, output)
-
-
-def _function(program: Program, pre: int, output: int) -> Activation:
-    function = ElementwiseRegion(program, pre, output)
-    return recognise(function) or as_activation(function)
-
-
-def _exits(
-    program: Program, pre: int, data: frozenset[int], *, learned: bool = False
-) -> tuple[set[int], bool]:
-    """Where the set of elementwise functions of `pre` alone is left; whether parameters are in it.
-
-    If all that leaves the set leaves it through one value, that value is the layer's output. With
-    `learned`, the parameters need not be one number for all entries.
-    """
-    region, leaving = {pre}, set()
-    parametric = False
-    for op in program.ops:
-        inside = region.intersection(op.values_in)
-        if not inside:
-            continue
-        others = [v for v in op.inputs if v not in region]
-        same_shape = all(_shape(program, v) == _shape(program, pre) for v in op.outputs)
-        if (
-            is_elementwise(op)
-            and same_shape
-            and all(v not in data and (learned or _is_uniform(program, v, data)) for v in others)
-        ):
-            region.update(op.outputs)
-            parametric |= any(_from_parameters(program, v) for v in others)
-        else:
-            leaving.update(inside)
-    leaving.update(region.intersection(program.outputs))
-    return leaving, parametric
-
-
-def _from_parameters(program: Program, value: "int | Constant") -> bool:
-    if not isinstance(value, int):
-        return False
-    if value not in program.producer:
-        return True
-    return any(_from_parameters(program, v) for v in program.ops[program.producer[value]].inputs)
+    return output, function_between(program, pre, output)
 
 
 def _activation_before(
@@ -388,47 +302,3 @@ def _activation_before(
             return None
         (value,) = op.values_in
     return behind.get(value)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ElementwiseRegion:
-    """The function between two values of a program, elementwise, on arrays of any shape.
-
-    The parameters of a learned one are held near a number, `parameters`.
-    """
-
-    program: Program
-    start: int
-    end: int
-    parameters: float | None = None
-
-    __name__ = "elementwise"
-
-    def __call__(self, x: Array) -> Array:
-        # The program knows one shape only: cut the entries into pieces of that shape.
-        shape = self.program.shapes[self.start].shape
-        size = math.prod(shape)
-        flat = jnp.ravel(x)
-        pieces = jnp.pad(flat, (0, -flat.size % size)).reshape(-1, *shape)
-        program = self.program
-        read = {
-            v for i in program.needed_for(self.end, (self.start,)) for v in program.ops[i].values_in
-        }
-        leaves = [
-            self._stand_in(i) if i in read else None
-            for i in range(program.n_inputs + program.n_constants)
-        ]
-        values = jax.vmap(lambda z: self.program.evaluate(self.end, leaves, {self.start: z}))(
-            pieces.astype(self.program.shapes[self.start].dtype)
-        )
-        if not jnp.issubdtype(values.dtype, jnp.inexact):
-            values = values.astype(flat.dtype)  # a gate: true is 1
-        return jnp.ravel(values)[: flat.size].reshape(jnp.shape(x))
-
-    def _stand_in(self, leaf: int) -> Array | None:
-        like = self.program.shapes[leaf]
-        if self.parameters is None or not jnp.issubdtype(like.dtype, jnp.number):
-            return None
-        # No two alike, as what depends on two may not depend on both being the same.
-        value = self.parameters + leaf * 0.618 % 1 / 4
-        return jnp.full(like.shape, value).astype(like.dtype)

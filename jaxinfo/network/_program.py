@@ -43,11 +43,6 @@ class Op:
     def name(self) -> str:
         return self.primitive.name
 
-    def shape_in(self, position: int, shapes: Sequence[jax.ShapeDtypeStruct]) -> tuple[int, ...]:
-        """The shape of one input, given those of all values."""
-        value = self.inputs[position]
-        return shapes[value].shape if isinstance(value, int) else jnp.shape(value.value)
-
     @property
     def values_in(self) -> tuple[int, ...]:
         return tuple(value for value in self.inputs if isinstance(value, int))
@@ -76,6 +71,9 @@ class Program:
 
     def __repr__(self) -> str:
         return f"Program({len(self.ops)} operations)"
+
+    def shape(self, value: int | Constant) -> tuple[int, ...]:
+        return self.shapes[value].shape if isinstance(value, int) else jnp.shape(value.value)
 
     @functools.cached_property
     def producer(self) -> dict[int, int]:

@@ -60,7 +60,7 @@ def _affine_in(op: Op, varying: list[int]) -> bool:
 
 
 def _through(program: Program, op: Op, position: int, box: Box) -> Box:
-    shape = op.shape_in(position, program.shapes)
+    shape = program.shape(op.inputs[position])
     everything = tuple((0, size) for size in shape)
     params = op.params
     if is_elementwise(op):
@@ -88,7 +88,7 @@ def _through(program: Program, op: Op, position: int, box: Box) -> Box:
             if any(d != 1 for d in params["lhs_dilation"]):
                 return everything
             spec, seen = params["dimension_numbers"], list(everything)
-            kernel = op.shape_in(1, program.shapes)
+            kernel = program.shape(op.inputs[1])
             for i, (axis, out) in enumerate(zip(spec.lhs_spec[2:], spec.out_spec[2:], strict=True)):
                 seen[axis] = _window(
                     box[out],

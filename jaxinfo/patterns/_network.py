@@ -3,8 +3,9 @@
 import functools
 import itertools
 import math
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -35,7 +36,8 @@ def network_patterns(
     the layer stands once for each, as in `layers.0 at 6`. Activations that follow no layer count too:
     after a sum of branches (the ReLU that ends a residual block), a normalisation, or on the input
     itself. They are named after the last layer that leads there, as in `after layers.2`. What is not
-    counted: kinks whose place is learned or outside [-32, 32], and the choices of a max pooling.
+    counted: kinks whose place is learned, and the choices of a max pooling, which a warning lists;
+    kinks outside [-32, 32], which are not seen.
 
     **Arguments:**
 
@@ -69,6 +71,7 @@ def network_patterns(
             f"shape {X.shape}."
         )
     kinks = tuple(_kinks_by_layer(topology).items())
+    _warn_of_uncounted(topology)
     words = _network_words(topology, X, kinks, strict)
     names = [name for layer, places in kinks for name in _names(layer, places)]
     return {name: PackedPatterns(words[name], X.shape[0]) for name in names}
@@ -229,9 +232,9 @@ def _kinks_by_layer(topology: Topology) -> dict[str, tuple[float, ...]]:
     found = {}
     for layer in topology.activations:
         # The kinks of a learned one count if they stay where they are as it learns.
-        one, other = (_kinks(topology.activation_at(layer, at)) for at in (0.1, 0.5))
-        if one and one == other:
-            found[layer] = one
+        kinks, *others = _kinks_of_any(topology, layer)
+        if kinks and not others:
+            found[layer] = kinks
     if not found:
         listed = ", ".join(f"{layer!r}: {f or 'none'}" for layer, f in topology.activations.items())
         raise ValueError(
@@ -239,6 +242,27 @@ def _kinks_by_layer(topology: Topology) -> dict[str, tuple[float, ...]]:
             f"activations of this network: {listed}."
         )
     return found
+
+
+def _kinks_of_any(topology: Topology, layer: str) -> set[tuple[float, ...]]:
+    """Where the activation of a layer has kinks, for two values of its parameters if it has any."""
+    return {_kinks(topology.activation_at(layer, parameters)) for parameters in (0.1, 0.5)}
+
+
+def _warn_of_uncounted(topology: Topology) -> None:
+    """Say so if the model makes choices that are no patterns: its regions are then divided further.
+
+    Smooth activations make none.
+    """
+    learned = [name for name in topology.activations if len(_kinks_of_any(topology, name)) > 1]
+    pools = [name for name in topology.names if topology.kind(name) in ("max_pool", "min_pool")]
+    if learned or pools:
+        warnings.warn(
+            "The patterns leave out what is chosen by a max or min pooling, or by an activation whose "
+            f"kinks have learned places: {', '.join(map(repr, (*learned, *pools)))}. Examples with "
+            "equal patterns may differ there, and then lie in different linear regions.",
+            stacklevel=3,
+        )
 
 
 @functools.lru_cache(maxsize=512)
@@ -258,9 +282,27 @@ def _kinks(activation: Activation | None) -> tuple[float, ...]:
     # Off the round numbers, where steps may have a value of their own.
     near = np.arange(-256, 257) / 8 + 1e-3 / math.pi
     z = np.concatenate([-far[::-1], near, far]).astype(np.float32).astype(np.float64)
-    y = values(z)
+    pieces = itertools.pairwise(_pieces(z, values(z)))
+    return tuple(_kink_between(before, after, values) for before, after in pieces)
+
+
+class _Piece(NamedTuple):
+    """A straight stretch of a function: its line, and the first and the last point seen on it."""
+
+    slope: float
+    value: float
+    """Of the line at 0."""
+    first: float
+    last: float
+
+    def at(self, z: np.ndarray) -> np.ndarray:
+        return self.slope * z + self.value
+
+
+def _pieces(z: np.ndarray, y: np.ndarray) -> list[_Piece]:
+    """The straight stretches of a function with values `y` at `z`; none if it has other parts."""
     if not np.all(np.isfinite(y)):
-        return ()
+        return []
     slopes = np.diff(y) / np.diff(z)
     bends = np.abs(np.diff(slopes)) > 2.0**-12 * (1 + np.abs(slopes[1:]))
     edges = [0, *np.flatnonzero(bends) + 1, len(slopes)]
@@ -268,38 +310,40 @@ def _kinks(activation: Activation | None) -> tuple[float, ...]:
     ends = [(i, j) for i, j in itertools.pairwise(edges) if j > i + 1]
     gaps = [start - stop for (_, stop), (start, _) in itertools.pairwise(ends)]
     if not ends or (ends[0][0], ends[-1][1]) != (0, len(slopes)) or max(gaps, default=0) > 1:
-        return ()
-    lines = []
+        return []
+    pieces = []
     for i, j in ends:
         # Through points inside, as a kink may be close to an end, and not far out.
         inside = np.flatnonzero(np.abs(z[i : j + 1]) < 40) + i
         a, b = inside[[1, -2] if len(inside) > 3 else [0, -1]] if len(inside) > 1 else (i, j)
         slope = (y[b] - y[a]) / (z[b] - z[a])
-        lines.append((slope, y[a] - slope * z[a], i, j))
         if not np.allclose(
             y[a] + slope * (z - z[a])[i : j + 1], y[i : j + 1], rtol=1e-5, atol=1e-4
         ):
-            return ()
-    places = []
-    for (slope, value, _, stop), (slope_after, value_after, start, _) in itertools.pairwise(lines):
-        left, right, precision = z[stop], z[start], 1e-6
-        if not np.isclose(slope, slope_after):
-            place = (value - value_after) / (slope_after - slope)
-            precision = 1e-5 / min(1, abs(slope_after - slope))
-        elif np.isclose(value, value_after):
-            return ()  # a spike
-        else:
-            place = np.inf
-        if not left - 1e-3 <= place <= right + 1e-3:  # a step
-            for _ in range(3):
-                fine = np.linspace(left, right, 257)
-                off, off_after = (
-                    np.abs(values(fine) - (s * fine + v))
-                    for s, v in ((slope, value), (slope_after, value_after))
-                )
-                first = max(1, int(np.argmax(off_after < off)))
-                left, right = fine[first - 1], fine[first]
-            place = right
-        nearest = round(float(place), 3) + 0.0  # the values are rounded
-        places.append(nearest if abs(nearest - place) < precision * (1 + abs(place)) else place)
-    return tuple(map(float, places))
+            return []
+        piece = _Piece(*map(float, (slope, y[a] - slope * z[a], z[i], z[j])))
+        if pieces and np.allclose(pieces[-1][:2], piece[:2]):
+            return []  # a spike in one line
+        pieces.append(piece)
+    return pieces
+
+
+def _kink_between(
+    before: _Piece, after: _Piece, values: Callable[[np.ndarray], np.ndarray]
+) -> float:
+    """Where one piece of a function gives way to the next."""
+    left, right, precision = before.last, after.first, 1e-6
+    if not np.isclose(before.slope, after.slope):
+        place = (before.value - after.value) / (after.slope - before.slope)
+        precision = 1e-5 / min(1, abs(after.slope - before.slope))
+    else:
+        place = np.inf
+    if not left - 1e-3 <= place <= right + 1e-3:  # a step
+        for _ in range(3):
+            fine = np.linspace(left, right, 257)
+            off, off_after = (np.abs(values(fine) - piece.at(fine)) for piece in (before, after))
+            first = max(1, int(np.argmax(off_after < off)))
+            left, right = fine[first - 1], fine[first]
+        place = right
+    nearest = round(float(place), 3) + 0.0  # the values are rounded
+    return float(nearest if abs(nearest - place) < precision * (1 + abs(place)) else place)

@@ -12,6 +12,7 @@ from jaxtyping import PRNGKeyArray
 
 from .. import connectivity
 from ..ei import Estimate, Sampling, measure
+from ..ei._arguments import layers_of
 from ..network import Topology
 
 MATRIX_PAIRS = 4096  # layers with more pairs of neurons are not drawn as a matrix
@@ -35,7 +36,22 @@ class Layer:
         return float(estimates["sensitivity"].value - estimates["ei_parts"].value)
 
 
-def with_error(estimate: Estimate) -> str:
+def as_row(layer: Layer) -> dict[str, str]:
+    """A layer as a row of a table, by the names of the columns; every table of a report has these."""
+    parts, alone = layer.estimates["ei_parts"], layer.estimates["sensitivity"]
+    return {
+        "layer": layer.name,
+        "neurons": layer.shape,
+        "activation": layer.activation,
+        "EI parts": _with_error(parts),
+        "sensitivity": _with_error(alone),
+        "degeneracy": f"{layer.degeneracy:.2f}",
+        "bias": f"{float(parts.bias):.3f}",
+        "outside": f"{float(parts.outside):.1%}",
+    }
+
+
+def _with_error(estimate: Estimate) -> str:
     """Value and standard error to the error's first digit."""
     value, error = float(estimate.value), float(estimate.standard_error)
     digits = min(max(-math.floor(math.log10(error)), 0), 6) if 0 < error < math.inf else 3
@@ -84,7 +100,7 @@ def analyze(
     >>> [layer.name for layer in report.layers]
     ['layers.0', 'layers.1']
     """
-    names = topology.names if layers is None else [topology.name_of(layer) for layer in layers]
+    names = [topology.name_of(layer) for layer in layers_of(topology, layers)]
     steps = [(name, quantity) for name in names for quantity in ("ei_parts", "sensitivity")]
     what, done = "", 0
 

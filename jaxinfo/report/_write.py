@@ -4,11 +4,12 @@ import html
 import json
 import math
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 from .._core import require
 from ._figures import causal_plane, ei_matrix, layer_bars, weight_graph
-from ._report import Layer, Report, with_error
+from ._report import Report, as_row
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2933; --paper: #fdfdfb; --line: #d8dde3; --soft: #5f6c7b }
@@ -25,10 +26,10 @@ pre { overflow-x: auto; border: 1px solid var(--line); padding: .8rem; border-ra
 """
 
 _MEANINGS = {
-    "EI of the parts": "How many bits each output neuron reveals about each input neuron, summed over "
+    "EI parts": "How many bits each output neuron reveals about each input neuron, summed over "
     "all pairs, when all inputs are set to independent noise at once.",
     "Sensitivity": "The same sum when one input neuron varies and all others are silent.",
-    "Degeneracy": "Sensitivity minus EI of the parts: the bits lost because inputs drown each other.",
+    "Degeneracy": "Sensitivity minus EI parts: the bits lost because inputs drown each other.",
     "Standard error": "The scatter of the estimate over repetitions with other samples (delta method).",
     "Bias": "About how much the finite number of samples still adds, after what was corrected for.",
     "Outside": "The largest fraction, over output neurons, of samples out of the output range; they "
@@ -125,7 +126,8 @@ def _figures(report: Report) -> dict[str, tuple[Any, str]]:
 def _page(report: Report, figures: dict[str, tuple[str, str]]) -> str:
     title = html.escape(report.title)
     settings = ", ".join(f"{k} {v}" for k, v in report.settings.items())
-    rows = "".join(map(_row, report.layers))
+    rows = [as_row(layer) for layer in report.layers]
+    table = "".join(f"<tr>{_cells('td', row.values())}</tr>" for row in rows)
     drawings = "".join(
         f"<figure>{svg[svg.index('<svg') :]}<figcaption>{html.escape(caption)}</figcaption></figure>"
         for svg, caption in figures.values()
@@ -140,9 +142,7 @@ def _page(report: Report, figures: dict[str, tuple[str, str]]) -> str:
 <html lang="en"><head><meta charset="utf-8"><title>{title}: information report</title>
 <meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>
 <h1>{title}</h1><p class="lead">Information report by jaxinfo ({html.escape(settings)})</p>
-<h2>Layers</h2><table><thead><tr><th>layer</th><th>neurons</th><th>activation</th>
-<th>EI of the parts</th><th>sensitivity</th><th>degeneracy</th><th>bias</th><th>outside</th></tr>
-</thead><tbody>{rows}</tbody></table>
+<h2>Layers</h2><table><thead><tr>{_cells("th", rows[0])}</tr></thead><tbody>{table}</tbody></table>
 <h2>What the numbers mean</h2><dl>{meanings}</dl>
 <h2>Figures</h2>{drawings}
 {f"<h2>Weight graph</h2><ul>{graph}</ul>" if graph else ""}
@@ -152,16 +152,5 @@ def _page(report: Report, figures: dict[str, tuple[str, str]]) -> str:
 """
 
 
-def _row(layer: Layer) -> str:
-    parts, alone = layer.estimates["ei_parts"], layer.estimates["sensitivity"]
-    cells = (
-        html.escape(layer.name),
-        html.escape(layer.shape),
-        html.escape(layer.activation),
-        with_error(parts),
-        with_error(alone),
-        f"{layer.degeneracy:.3f}",
-        f"{float(parts.bias):.3f}",
-        f"{float(parts.outside):.1%}",
-    )
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+def _cells(tag: str, texts: Iterable[str]) -> str:
+    return "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts)

@@ -137,6 +137,8 @@ KINKS = {
     three_pieces: (-0.3, 0.4),
     (lambda x: jax.nn.relu(x - 1 / 3)): (1 / 3,),
     (lambda x: jnp.abs(jnp.abs(x) - 1)): (-1, 0, 1),
+    (lambda x: jnp.clip(x, 0, 20)): (0, 20),
+    (lambda x: jnp.clip(x, -31, 14)): (-31, 14),
     (lambda x: 0.975 * x + 0.025 * jax.nn.relu(x)): (0,),
     **{f: () for f in (jnp.round, lambda x: 1 / x, lambda x: jnp.minimum(x, 100), jnp.square)},
 }
@@ -232,6 +234,10 @@ def test_learned_places_of_kinks_do_not_count():
     model = eqx.nn.Sequential([eqx.nn.Linear(3, 4, key=KEY), Shifted(jnp.array(0.5))])
     with pytest.raises(ValueError, match="'layers.0': none"):
         network_patterns(model, jnp.ones((2, 3)))
+    X = jr.normal(KEY, (5, 4))
+    with pytest.warns(UserWarning, match="learned places: 'layers.1'"):
+        found = network_patterns(eqx.nn.Sequential([eqx.nn.Lambda(jax.nn.relu), *model]), X[:, :3])
+    assert list(found) == ["after input"]
 
 
 def test_activations_list_no_part_of_another():
@@ -307,7 +313,8 @@ def test_blocks_of_examples():
 
 def test_a_convolution_counts_every_position():
     model, shape = MODELS["convolution"]
-    found = network_patterns(model, jr.normal(KEY, (7, *shape)))
+    with pytest.warns(UserWarning, match="pooling.*: 'layers.2'"):
+        found = network_patterns(model, jr.normal(KEY, (7, *shape)))
     assert {layer: units.shape for layer, units in found.items()} == {"layers.0": (7, 32)}
 
 

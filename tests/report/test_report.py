@@ -14,8 +14,9 @@ import pytest
 from models import convolutional
 
 from jaxinfo import report, topology_of
-from jaxinfo.__main__ import main
+from jaxinfo.__main__ import _print_table, main
 from jaxinfo.ei import ei_parts, ei_parts_matrix, sensitivity
+from jaxinfo.report._report import as_row
 
 KEY = jr.key(2)
 FACTORY = """
@@ -64,6 +65,26 @@ def test_files(analyzed, tmp_path):
     assert np.shape(numbers["layers"][0]["ei_matrix"]) == (3, 4)
     # Again into the same folder: the same files.
     assert report.write_report(found, tmp_path / "out").read_text() == text
+
+
+def test_page_and_terminal_show_the_same_row(analyzed, capsys, tmp_path):
+    _, found = analyzed
+    page = report.write_report(found, tmp_path / "out").read_text()
+    _print_table(found)
+    printed = capsys.readouterr().out
+    for layer in found.layers:
+        row = as_row(layer)
+        cells = "".join(f"<td>{text}</td>" for text in row.values())
+        assert f"<tr>{cells}</tr>" in page
+        (line,) = [line for line in printed.splitlines() if line.strip().startswith(layer.name)]
+        del row["bias"]
+        assert "".join(line.split()) == "".join("".join(row.values()).split())
+
+
+def test_layers_must_be_a_list_of_some(analyzed):
+    for layers in ([], "layers.0"):
+        with pytest.raises(ValueError, match="`layers` must be a list"):
+            report.analyze(analyzed[0], key=KEY, layers=layers)
 
 
 def test_convolutions_and_poolings_are_reported():
