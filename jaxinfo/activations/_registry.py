@@ -196,10 +196,10 @@ def recognise(fn: Callable[[Array], Array]) -> Activation | None:
     return _ENTRIES[nearest] if errors[nearest] <= tolerance else None
 
 
-# Points that even bfloat16 holds exactly.
-_GRID = np.concatenate([np.linspace(-12, 12, 97), [-(2.0**-10), 2.0**-10, 0.375]]).astype(
-    np.float32
-)
+# Points that even bfloat16 holds exactly; the last ones tell a ReLU from one clipped far out.
+_GRID = np.concatenate(
+    [np.linspace(-12, 12, 97), [-(2.0**-10), 2.0**-10, 0.375], [-64, -24, 24, 64]]
+).astype(np.float32)
 
 
 @functools.cache

@@ -24,6 +24,7 @@ from ._program import Constant, Op, Program, is_elementwise
 from ._receptive import is_affine
 
 POOL_SCOPE = "jaxinfo.pool:"  # marks the name of a pooling module, which has no parameters
+FURTHER = "args."  # begins the paths of what the model takes besides the example
 
 _POOLS = {
     "reduce_window_sum": "avg_pool",
@@ -195,6 +196,8 @@ def _name(op: Op, parameters: tuple[str, ...], kind: str) -> str:
         return op.scope.rsplit(POOL_SCOPE, 1)[1].split("/", 1)[0]
     # What torch makes a weight from (weight_norm, spectral_norm) is that weight's.
     whole = sorted({_PARAMETRIZED.sub(r"\1\2", parameter) for parameter in parameters})
+    # A product with a parameter and with a further argument is the parameter's.
+    whole = [path for path in whole if not path.startswith(FURTHER)] or whole
     if not whole:
         return kind
     if len(whole) == 1:

@@ -16,6 +16,7 @@ from .._core import unknown_name
 from ..activations import Activation, as_activation
 from ._channel import Affine, Channel
 from ._places import (
+    FURTHER,
     POOL_SCOPE,
     ElementwiseRegion,
     Place,
@@ -500,7 +501,7 @@ def _input_name(path: tuple[Any, ...], bound: bool) -> str | None:
         if bound:  # args and keywords of `Partial(fn, params)`: name what is inside `params`
             rest = rest[2 if len(rest) > 2 else 1 :]
         return _path_name(tuple(rest))
-    return None if rest[0].idx == 0 else f"args.{_path_name(tuple(rest))}"
+    return None if rest[0].idx == 0 else f"{FURTHER}{_path_name(tuple(rest))}"
 
 
 def _path_name(path: tuple[Any, ...]) -> str:

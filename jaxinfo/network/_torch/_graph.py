@@ -144,6 +144,9 @@ def _apply(
     if drop and operator.pointwise and _is_aligned(node, operands):
         result = operator.fn(*substitute(node.args, aligned), **substitute(node.kwargs, aligned))
         return _cast(result, node.specs)
+    if drop and operator.unbatched:
+        result = operator.fn(*substitute(node.args, plain), **substitute(node.kwargs, plain))
+        return _cast(result, node.specs)
     if drop and operator.single is not None and _is_leading(node, operands):
         result = operator.single(*substitute(node.args, plain), **substitute(node.kwargs, plain))
         return _cast(result, node.specs)

@@ -15,6 +15,8 @@ class Operator:
     single: Callable[..., Any] | None = None
     """The same for one example: arguments and results have lost their leading batch axis. Without
     it the axis is put back with size one for `fn`, and taken away again."""
+    unbatched: bool = False
+    """`fn` takes one example as it is, arguments and results without the axis, wherever it lies."""
     pointwise: bool = False
     """Entry by entry with broadcasting, so that `fn` serves one example as it is."""
     shape_only: bool = False

@@ -62,7 +62,9 @@ def trilinear(a, b, c, expand_a, expand_b, expand_c, sum_dims, unroll_dim=1):
     factors = ((a, expand_a), (b, expand_b), (c, expand_c))
     given = ((factor, [i for i in range(n) if i not in new]) for factor, new in factors)
     kept = [i for i in range(n) if i not in sum_dims]
-    return jnp.einsum(*itertools.chain.from_iterable(given), kept)
+    # Weight and second input first: what `topology_of` sees is one product with the first.
+    order = [(1, 2), (0, 1)]
+    return jnp.einsum(*itertools.chain.from_iterable(given), kept, optimize=order)
 
 
 @torch_operator("aten._cdist_forward.default", "aten._euclidean_dist.default")
