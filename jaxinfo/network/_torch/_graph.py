@@ -102,7 +102,11 @@ def evaluate(
 
     With `single`, inputs and outputs are those of one example, without a batch axis.
     """
-    constants = {name: jnp.asarray(value) for name, value in graph.constants.items()}
+    # A mask stays with NumPy, as what it selects has a shape that JAX must know.
+    constants = {
+        name: value if value.dtype == bool else jnp.asarray(value)
+        for name, value in graph.constants.items()
+    }
     values: dict[str, Any] = {**constants, **given}
     for node in graph.nodes:
         operator = OPERATORS[node.operator]

@@ -1,6 +1,7 @@
 """From an exported torch program to the records of `_graph`."""
 
 import dataclasses
+import importlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -76,12 +77,13 @@ class _Translation:
         self.specs: dict[str, Any] = {}
         self.known: dict[Any, Any] = {}
         self.uses: list[tuple[str, str]] = []
+        self.sized_by_data: list[tuple[str, str]] = []
         self.batch = self._batch_symbols(batch_axis)
 
     def graph(self) -> Graph:
         signature, state = self.program.graph_signature, self.program.state_dict
         outputs = self._walk()
-        refuse_unknown(self.uses)
+        refuse_unknown(self.uses, self.sized_by_data)
         lifted = {
             **signature.inputs_to_parameters,
             **signature.inputs_to_buffers,
@@ -176,6 +178,8 @@ class _Translation:
         if values_only:
             operator, spec = _VALUES_ONLY[operator], spec[0]
         self.uses.append((operator, scope))
+        if self._is_sized_by_data(node):
+            self.sized_by_data.append((operator, scope))
         self.specs[name] = spec
         kwargs = {
             key: value
@@ -187,6 +191,20 @@ class _Translation:
         self.nodes.append(Node(name, operator, tuple(args), kwargs, scope, spec))
         return (Ref(name),) if values_only else Ref(name)
 
+    def _is_sized_by_data(self, node: Any) -> bool:
+        """Whether the shape of a result, or a size, is known only from values of tensors."""
+        symbols: Any = importlib.import_module("torch.fx.experimental.symbolic_shapes")
+        tags, tag = getattr(node.target, "tags", ()), self.torch.Tag
+        if tag.dynamic_output_shape not in tags and tag.data_dependent_output not in tags:
+            return False
+        masks = [
+            operand
+            for operand in node.all_input_nodes
+            if getattr(operand.meta.get("val"), "dtype", None) == self.torch.bool
+        ]
+        known = bool(masks) and all(mask in self.known for mask in masks)
+        return not known and bool(symbols.free_unbacked_symbols(node.meta.get("val")))
+
     def _fold(self, node: Any) -> bool:
         """Have torch compute now what depends on neither inputs nor parameters: masks, positions.
 
@@ -194,11 +212,8 @@ class _Translation:
         """
         torch, target = self.torch, node.target
         if isinstance(target, torch._ops.OpOverload):
-            tags = {torch.Tag.nondeterministic_seeded, torch.Tag.data_dependent_output}
-            fixed = not tags & set(target.tags) and "empty" not in str(target)
-            for leaf in torch.utils._pytree.tree_leaves(node.meta.get("val")):
-                sizes = leaf.shape if isinstance(leaf, torch.Tensor) else (leaf,)
-                fixed &= not any(is_free(size) for size in sizes)
+            is_random = torch.Tag.nondeterministic_seeded in target.tags
+            fixed = not is_random and "empty" not in str(target)
         else:
             fixed = _operator_name(target) == "operator.getitem"
         if not fixed or not all(operand in self.known for operand in node.all_input_nodes):

@@ -103,6 +103,20 @@ def index_add(x, dim, index, source, *, alpha=1):
     return x.at[tuple(where)].add(alpha * source)
 
 
+@torch_operator("aten.index_reduce.default")
+def index_reduce(x, dim, index, source, reduce, *, include_self=True):
+    along = [-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)]
+    index = jnp.broadcast_to(jnp.reshape(index, along), source.shape)
+    return scatter_reduce(x, dim, index, source, reduce, include_self=include_self)
+
+
+@torch_operator("aten.put.default")
+def put(x, index, source, accumulate=False):
+    where = jnp.ravel(x).at[index]
+    flat = where.add(source) if accumulate else where.set(source)
+    return jnp.reshape(flat, x.shape)
+
+
 @torch_operator("aten.index_copy.default")
 def index_copy(x, dim, index, source):
     where = [slice(None)] * x.ndim
