@@ -82,11 +82,6 @@ class Binning(eqx.Module):
         Refuses to be differentiated: a bin number is piecewise constant, and a silent zero would
         look like a gradient.
         """
-        if jnp.iscomplexobj(x):
-            raise TypeError(
-                f"Bins are intervals of real numbers; got {x.dtype.name}. Measure the real part, "
-                "the imaginary part or the absolute value, in a channel of its own."
-            )
         return _hard_index(self, x)
 
     def soft(
