@@ -685,6 +685,33 @@ def trainable_by_name(imported):
     return {jtu.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
+def test_flax_layers_of_one_example():
+    class Net(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            x = linen.relu(linen.Conv(3, (2, 2))(x))
+            x = linen.tanh(linen.ConvTranspose(2, (2, 2))(x)).reshape(*x.shape[:-3], -1)
+            x = linen.sigmoid(linen.WeightNorm(linen.Dense(3))(x))
+            return linen.SpectralNorm(linen.Dense(2))(x, update_stats=False)
+
+    x = jr.normal(jr.key(0), (2, 3, 3, 1))
+    imported = from_flax((Net(), Net().init(jr.key(1), x)), x, verify=False)
+    topology = topology_of(imported, x[0])
+    found = {
+        name: (str(node["output"]["activation"]), node["output"]["shape"])
+        for name, node in topology.nodes.items()
+    }
+    assert found == {
+        "Conv_0": ("relu", (3, 3, 3)),
+        "ConvTranspose_0": ("tanh", (3, 3, 2)),
+        "Dense_0": ("sigmoid", (3,)),
+        "Dense_1": ("None", (2,)),
+    }
+    np.testing.assert_allclose(
+        topology.channel("Dense_1", "Conv_0", spatial="full")(x[0]), imported(x)[0], rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize("kind", ("linen", "nnx"))
 @pytest.mark.parametrize("what", ("outputs", "gradient"))
 def test_a_wrong_flax_import_is_found_out(kind, what, monkeypatch):

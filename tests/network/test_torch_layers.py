@@ -167,6 +167,7 @@ def functions():
             fn(lambda x: x[:, torch.nonzero(torch.tensor([0, 1, 1]))[:, 0]]),
             fn(lambda x: torch.linalg.svd(x[:, :2])[1] + torch.linalg.pinv(x).sum()),
             fn(lambda x: ((x * 9).int() >> 1) + ((x * 9).int() << 2)),
+            fn(lambda x: torch.gcd((x * 9).int(), torch.lcm((x * 2).int(), torch.tensor(6)))),
             fn(lambda x: x[:, [0, 2]].index_add(1, torch.tensor([1]), x[:, 3:4])),
             fn(lambda x: torch.where(x > 0, x, x.exp())),
             fn(lambda x: x.masked_fill(x < 0, -1.0)),
@@ -248,7 +249,7 @@ KINDS = (
 )  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.filterwarnings("ignore:LSTM with projections", r"ignore:index_reduce\(\) is in beta")
 @pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
 def test_layers_and_their_gradients(make):
     torch.manual_seed(0)

@@ -58,7 +58,7 @@ nn.functional.prelu nn.functional.embedding nn.functional.adaptive_avg_pool2d ga
 nn.functional.relu nn.functional.logsigmoid nn.functional.pixel_unshuffle isfinite square trace
 count_nonzero prod argmin tanh rsqrt linalg.inv_ex linalg.cholesky_ex linalg.solve_triangular
 linalg.det cdist fft.fft2 fft.hfft fft.rfft2 fft.irfft2 complex polar view_as_complex angle
-searchsorted i0 special.i1 special.ndtri gcd lcm igamma igammac polygamma index_reduce put
+searchsorted i0 special.i1 special.ndtri igamma igammac index_reduce put
 cholesky_solve cholesky_inverse linalg.pinv grid_sampler_3d nn.functional.adaptive_max_pool1d
 nn.functional.adaptive_max_pool2d nn.functional.adaptive_max_pool3d
 kthvalue ldexp nn.functional.embedding_bag matrix_exp linalg.slogdet linalg.solve_ex linalg.eigh

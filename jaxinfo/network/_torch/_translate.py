@@ -78,6 +78,7 @@ class _Translation:
         self.known: dict[Any, Any] = {}
         self.uses: list[tuple[str, str]] = []
         self.sized_by_data: list[tuple[str, str]] = []
+        self.settled: set[Any] = set()  # symbols for sizes that depend on constants alone
         self.batch = self._batch_symbols(batch_axis)
 
     def graph(self) -> Graph:
@@ -193,17 +194,24 @@ class _Translation:
 
     def _is_sized_by_data(self, node: Any) -> bool:
         """Whether the shape of a result, or a size, is known only from values of tensors."""
-        symbols: Any = importlib.import_module("torch.fx.experimental.symbolic_shapes")
         tags, tag = getattr(node.target, "tags", ()), self.torch.Tag
         if tag.dynamic_output_shape not in tags and tag.data_dependent_output not in tags:
             return False
+        fresh = self._sizes_by_data(node) - self.settled
         masks = [
             operand
             for operand in node.all_input_nodes
             if getattr(operand.meta.get("val"), "dtype", None) == self.torch.bool
         ]
-        known = bool(masks) and all(mask in self.known for mask in masks)
-        return not known and bool(symbols.free_unbacked_symbols(node.meta.get("val")))
+        if masks and all(mask in self.known for mask in masks):
+            self.settled |= fresh
+            return False
+        return bool(fresh)
+
+    def _sizes_by_data(self, node: Any) -> set[Any]:
+        """The symbols for sizes in a result that torch does not know from the sizes of inputs."""
+        symbols: Any = importlib.import_module("torch.fx.experimental.symbolic_shapes")
+        return set(symbols.free_unbacked_symbols(node.meta.get("val")))
 
     def _fold(self, node: Any) -> bool:
         """Have torch compute now what depends on neither inputs nor parameters: masks, positions.
@@ -221,6 +229,7 @@ class _Translation:
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.known.__getitem__)
         with torch.no_grad():
             self.known[node] = target(*args, **kwargs)
+        self.settled |= self._sizes_by_data(node)
         return True
 
     def _arguments(self, structure: Any, values: dict[Any, Any]) -> Any:

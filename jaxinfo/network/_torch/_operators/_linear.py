@@ -108,7 +108,9 @@ def pinv(x, *, atol=None, rtol=None, hermitian=False):
     if atol is not None:
         largest = jnp.linalg.norm(x, 2, axis=(-2, -1))
         rtol = jnp.maximum(rtol, atol / jnp.where(largest > 0, largest, 1))
-    return jnp.linalg.pinv(x, rtol=rtol, hermitian=hermitian)
+    if hermitian:  # of which torch reads the lower triangle
+        x = jnp.tril(x) + jnp.conj(jnp.matrix_transpose(jnp.tril(x, -1)))
+    return jnp.linalg.pinv(x, rtol=rtol)
 
 
 @torch_operator("aten.linalg_matrix_exp.default")

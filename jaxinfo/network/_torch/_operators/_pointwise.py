@@ -122,11 +122,6 @@ for name, fn in (("lshift", jnp.left_shift), ("rshift", jnp.right_shift)):  # Py
     torch_operator(f"aten.__{name}__.Tensor", f"aten.__{name}__.Scalar", **pointwise)(fn)
 
 
-@torch_operator("aten.polygamma.default", **pointwise)
-def polygamma(n, x):
-    return jax.scipy.special.polygamma(n, _float(x))
-
-
 @torch_operator("aten.add.Tensor", "aten.add.Scalar", **pointwise)
 def add(x, y, alpha=1):
     return jnp.add(x, y if alpha == 1 else jnp.multiply(alpha, y))

@@ -112,7 +112,7 @@ def index_reduce(x, dim, index, source, reduce, *, include_self=True):
 
 @torch_operator("aten.put.default")
 def put(x, index, source, accumulate=False):
-    where = jnp.ravel(x).at[index]
+    where, source = jnp.ravel(x).at[index], jnp.reshape(source, index.shape)
     flat = where.add(source) if accumulate else where.set(source)
     return jnp.reshape(flat, x.shape)
 
