@@ -88,7 +88,7 @@ class Channel(eqx.Module):
         self.fn = fn
         self.activation = None if activation is None else as_activation(activation)
         if jnp.issubdtype(out.dtype, jnp.complexfloating):  # unless the activation makes it real
-            out = out if activation is None else eqx.filter_eval_shape(self.activation, out)
+            out = out if self.activation is None else eqx.filter_eval_shape(self.activation, out)
             if jnp.issubdtype(out.dtype, jnp.complexfloating):
                 raise TypeError(
                     f"The outputs of channel {name!r} must be real numbers; got {out.dtype.name}. "

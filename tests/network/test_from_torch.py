@@ -159,6 +159,24 @@ def test_batches_that_nothing_makes_equal_are_one_batch():
         assert [y.shape for y in imported(*map(jnp.ones, given))] == [shape, shape]
 
 
+def test_two_batches_in_one_array_are_two_batches_again():
+    class Siamese(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, a, b):
+            u, v = self.fc(torch.cat([a, b])).chunk(2)
+            return (u * v).sum(-1)
+
+    a, b = torch.randn(2, 3), torch.randn(2, 3)
+    imported = from_torch(Siamese(), (a, b), verify=False)
+    whole = imported(a.numpy(), b.numpy())
+    one = imported(a[1].numpy(), b[1].numpy())
+    assert one.shape == ()
+    np.testing.assert_allclose(one, whole[1], rtol=1e-5)
+
+
 def test_a_model_that_reads_the_size_of_its_batch():
     class Loop(nn.Module):
         def __init__(self):

@@ -256,7 +256,7 @@ class _Translation:
             carriers = [
                 axis
                 for axis, size in enumerate(value.shape)
-                if free[axis] and size.node.expr in self.batch
+                if free[axis] and self._is_batch(size.node.expr)
             ]
             return Spec(
                 tuple(None if f else int(s) for f, s in zip(free, value.shape, strict=True)),
@@ -266,6 +266,18 @@ class _Translation:
         if isinstance(value, tuple | list):
             return tuple(self._spec(item) for item in value)
         return None
+
+    def _is_batch(self, expression: Any) -> bool:
+        """Whether a size is that of the batch however large it is, also if written otherwise.
+
+        Two batches in one array, cut in half again, are `(2 * s + 1) // 2` to torch.
+        """
+        if expression in self.batch:
+            return True
+        if not expression.free_symbols or not expression.free_symbols <= self.batch:
+            return False
+        sizes = (1, 2, 3, 4, 7, 16, 33)
+        return all(expression.subs(dict.fromkeys(self.batch, n)) == n for n in sizes)
 
 
 def _plain(structure: Any) -> Any:

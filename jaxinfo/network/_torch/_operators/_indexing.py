@@ -57,7 +57,7 @@ def index(x, indices):
 @torch_operator("aten.masked_select.default")
 def masked_select(x, mask):
     """`mask` is known on import: the shape of the result depends on it."""
-    shape = jnp.broadcast_shapes(x.shape, mask.shape)
+    shape = np.broadcast_shapes(x.shape, mask.shape)
     return jnp.broadcast_to(x, shape)[np.broadcast_to(mask, shape)]
 
 

@@ -57,9 +57,10 @@ def einsum(equation, operands, path=None):
 
 
 def _trilinear_single(a, b, c, expand_a, expand_b, expand_c, sum_dims, unroll_dim=1):
-    new, sums = (expand_a, expand_b, expand_c), sum_dims
-    left = [[dim - 1 for dim in dims if dim > 0] for dims in (*new, sums)]
-    return trilinear(a, b, c, *left)
+    def left(dims):
+        return [dim - 1 for dim in dims if dim > 0]
+
+    return trilinear(a, b, c, left(expand_a), left(expand_b), left(expand_c), left(sum_dims))
 
 
 @torch_operator("aten._trilinear.default", single=_trilinear_single)

@@ -8,6 +8,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._table import torch_operator
 
@@ -25,13 +26,15 @@ def grid_sampler_3d(x, grid, interpolation, padding, align_corners):
     ]
     if interpolation == _NEAREST:
         return _read(x, [jnp.round(a) for a in at])
-    low = [jnp.floor(a) for a in at]
-    total = 0
-    for corner in itertools.product((0, 1), repeat=len(space)):
-        near = [start + step for start, step in zip(low, corner, strict=True)]
-        weight = math.prod(1 - jnp.abs(a - b) for a, b in zip(at, near, strict=True))
-        total = total + _read(x, near) * weight[:, None]
-    return total
+    # The corners of the cell around each point, along an axis after the first.
+    corners = np.array(list(itertools.product((0, 1), repeat=len(space))))
+    at = [jnp.expand_dims(a, 1) for a in at]
+    near = [
+        jnp.floor(a) + np.reshape(steps, (-1, *[1] * len(space)))
+        for a, steps in zip(at, corners.T, strict=True)
+    ]
+    weight = math.prod(1 - jnp.abs(a - b) for a, b in zip(at, near, strict=True))
+    return jnp.sum(_read(x, near) * jnp.expand_dims(weight, 1), axis=2)
 
 
 def _positions(at, size, padding, align_corners):
@@ -53,4 +56,4 @@ def _read(x, at):
     inside = math.prod((a >= 0) & (a < size) for a, size in zip(at, sizes, strict=True))
     places = [jnp.clip(a, 0, n - 1).astype(int) for a, n in zip(at, sizes, strict=True)]
     pixels = jax.vmap(lambda image, *place: image[(slice(None), *place)])(x, *places)
-    return jnp.where(inside[:, None].astype(bool), pixels, 0)
+    return jnp.where(jnp.expand_dims(inside, 1).astype(bool), pixels, 0)
