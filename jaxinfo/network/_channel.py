@@ -47,8 +47,8 @@ class Channel(eqx.Module):
     - `activation`: elementwise, applied after `fn`: a function, a name, or `None`.
     - `affine`: a promise that `fn` is affine, so that `weight` and `bias` exist.
 
-    **Raises:** `TypeError` if `fn` does not accept an array of `in_shape`, `ValueError` for a range
-    that is reversed.
+    **Raises:** `TypeError` if `fn` does not accept an array of `in_shape` or returns complex
+    numbers, `ValueError` for a range that is reversed.
 
     >>> import jax.numpy as jnp
     >>> channel = Channel(lambda x: x[:2] * x[2], (3,), in_range=(0.0, 1.0), activation="tanh")
@@ -87,6 +87,14 @@ class Channel(eqx.Module):
             )
         self.fn = fn
         self.activation = None if activation is None else as_activation(activation)
+        if jnp.issubdtype(out.dtype, jnp.complexfloating):  # unless the activation makes it real
+            out = out if self.activation is None else eqx.filter_eval_shape(self.activation, out)
+            if jnp.issubdtype(out.dtype, jnp.complexfloating):
+                raise TypeError(
+                    f"The outputs of channel {name!r} must be real numbers; got {out.dtype.name}. "
+                    "Measure the real part, the imaginary part or the absolute value: make a "
+                    "channel of your own from a function that returns it."
+                )
         self.in_shape, self.out_shape = in_shape, tuple(out.shape)
         self.in_range = valid_range("in_range", in_range or as_activation(None).default_range)
         self.out_range = valid_range(

@@ -21,6 +21,7 @@ from ._program import Constant, Op, Program
 from ._receptive import is_affine
 
 POOL_SCOPE = "jaxinfo.pool:"  # marks the name of a pooling module, which has no parameters
+FURTHER = "args."  # begins the paths of what the model takes besides the example
 
 _POOLS = {
     "reduce_window_sum": "avg_pool",
@@ -29,6 +30,7 @@ _POOLS = {
     "reduce_window": "pool",
 }
 _PARAMETRIZED = re.compile(r"(^|\.)parametrizations\.([^.]+)\..*")
+_WRAPPED = re.compile(r"[^.]+\.([^.]+)/([^./]+)/[^./]+$")
 _LAYOUT = frozenset(("broadcast_in_dim", "squeeze", "transpose", "reshape", "convert_element_type"))
 
 
@@ -165,8 +167,12 @@ def _owners(program: Program, paths: Sequence[str | None]) -> dict[int, frozense
 def _name(op: Op, parameters: tuple[str, ...], kind: str) -> str:
     if POOL_SCOPE in op.scope:
         return op.scope.rsplit(POOL_SCOPE, 1)[1].split("/", 1)[0]
-    # What torch makes a weight from (weight_norm, spectral_norm) is that weight's.
-    whole = sorted({_PARAMETRIZED.sub(r"\1\2", parameter) for parameter in parameters})
+    # What a weight is made from (weight_norm, spectral_norm) is that weight's: torch's
+    # `fc.parametrizations.weight.original0`, Flax's `WeightNorm_0.Dense_0/kernel/scale`.
+    whole = (_PARAMETRIZED.sub(r"\1\2", parameter) for parameter in parameters)
+    whole = sorted({_WRAPPED.sub(r"\1.\2", parameter) for parameter in whole})
+    # A product with a parameter and with a further argument is the parameter's.
+    whole = [path for path in whole if not path.startswith(FURTHER)] or whole
     if not whole:
         return kind
     if len(whole) == 1:
@@ -236,11 +242,10 @@ def _walk_on(
         after = program.ops[consumers[0]]
         others = [v for v in after.inputs if v != value]
         # Layout made inside another layer is that layer's own; `vmap` makes it further out.
-        if after.name in ("squeeze", "transpose") and not _is_inside(op, after):
+        kept = _kept_axes(program, after, value)
+        if (kept is not None or after.name == "transpose") and not _is_inside(op, after):
             break
-        if after.name == "squeeze":
-            removed = set(after.params["dimensions"])
-            kept = [i for i in range(len(program.shape(value))) if i not in removed]
+        if kept is not None:
             positions = tuple(kept.index(i) for i in positions if i in kept)
         elif after.name == "transpose":
             positions = tuple(
@@ -260,6 +265,19 @@ def _walk_on(
             break
         (value,) = after.outputs
     return value if product is None else product, value, positions
+
+
+def _kept_axes(program: Program, op: Op, value: int) -> list[int] | None:
+    """The axes that are left where an operation only takes axes of size one away, else `None`."""
+    shape = program.shape(value)
+    if op.name == "squeeze":
+        return [i for i in range(len(shape)) if i not in op.params["dimensions"]]
+    if op.name == "reshape":  # Flax takes the axis of a batch away like this
+        result = program.shape(op.outputs[0])
+        lead = len(shape) - len(result)
+        if lead > 0 and shape == (1,) * lead + result:
+            return list(range(lead, len(shape)))
+    return None
 
 
 def _is_inside(op: Op, other: Op) -> bool:

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 from ..activations import Activation, as_activation
 from ._elementwise import ElementwiseRegion
-from ._places import POOL_SCOPE, Place, find_other_activations, find_places
+from ._places import FURTHER, POOL_SCOPE, Place, find_other_activations, find_places
 from ._program import Program, trace
 
 
@@ -156,7 +156,7 @@ def _input_name(path: tuple[Any, ...], bound: bool) -> str | None:
         if bound:  # args and keywords of `Partial(fn, params)`: name what is inside `params`
             rest = rest[2 if len(rest) > 2 else 1 :]
         return path_name(tuple(rest))
-    return None if rest[0].idx == 0 else f"args.{path_name(tuple(rest))}"
+    return None if rest[0].idx == 0 else f"{FURTHER}{path_name(tuple(rest))}"
 
 
 def path_name(path: tuple[Any, ...]) -> str:

@@ -159,6 +159,24 @@ def test_batches_that_nothing_makes_equal_are_one_batch():
         assert [y.shape for y in imported(*map(jnp.ones, given))] == [shape, shape]
 
 
+def test_two_batches_in_one_array_are_two_batches_again():
+    class Siamese(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, a, b):
+            u, v = self.fc(torch.cat([a, b])).chunk(2)
+            return (u * v).sum(-1)
+
+    a, b = torch.randn(2, 3), torch.randn(2, 3)
+    imported = from_torch(Siamese(), (a, b), verify=False)
+    whole = imported(a.numpy(), b.numpy())
+    one = imported(a[1].numpy(), b[1].numpy())
+    assert one.shape == ()
+    np.testing.assert_allclose(one, whole[1], rtol=1e-5)
+
+
 def test_a_model_that_reads_the_size_of_its_batch():
     class Loop(nn.Module):
         def __init__(self):
@@ -261,6 +279,61 @@ def test_topology_has_the_names_of_torch():
         "classifier.2": ("linear", "None", (8,)),
     }
     assert topology.successors("features.3") == ("features.5",)
+
+
+@pytest.mark.parametrize(("kind", "batch_axis"), ((nn.LSTM, 0), (nn.GRU, 1)))
+def test_topology_of_both_directions(kind, batch_axis):
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            options = dict(num_layers=2, bidirectional=True, batch_first=batch_axis == 0)
+            self.rnn, self.out = kind(3, 2, **options), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.out(self.rnn(x)[0])
+
+    example = torch.randn(2, 5, 3).transpose(0, batch_axis)
+    imported = from_torch(Tagger(), example, verify=False, batch_axis=batch_axis)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+    topology = topology_of(imported, x)
+    gates = 2 * (4 if kind is nn.LSTM else 3)
+    shapes = {n: (v["input"]["shape"], v["output"]["shape"]) for n, v in topology.nodes.items()}
+    assert shapes == {
+        "rnn#0": ((5, 3), (5, gates)),
+        "rnn#1": ((5, 3), (5, gates)),
+        "rnn#2": ((5, 4), (5, gates)),
+        "rnn#3": ((5, 4), (5, gates)),
+        "out": ((5, 4), (5, 2)),
+    }
+    assert topology.edges == (
+        ("rnn#0", "rnn#2"), ("rnn#0", "rnn#3"), ("rnn#1", "rnn#2"), ("rnn#1", "rnn#3"),
+        ("rnn#2", "out"), ("rnn#3", "out"),
+    )  # fmt: skip
+    whole = topology.channel("out", "rnn#0", spatial="full")
+    np.testing.assert_allclose(whole(x), imported(x), rtol=1e-5, atol=1e-6)
+    batch = jnp.stack([x, x + 1], batch_axis)
+    mapped = jax.vmap(imported, batch_axis, batch_axis)(batch)
+    np.testing.assert_allclose(imported(batch), mapped, rtol=1e-5, atol=1e-6)
+
+
+def test_a_product_of_a_parameter_and_a_second_input_is_the_parameters():
+    class Bilinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.b, self.out = nn.Bilinear(3, 4, 5), nn.Linear(5, 2)
+
+        def forward(self, x, y):
+            return self.out(torch.tanh(self.b(x, y)))
+
+    torch.manual_seed(0)
+    model, y = Bilinear(), torch.randn(4)
+    imported = from_torch(model, (torch.randn(2, 3), torch.randn(2, 4)), verify=False)
+    topology = topology_of(imported, jnp.zeros(3), jnp.asarray(y.numpy()))
+    assert topology.names == ("b", "out")
+    ends = topology.nodes["b"]
+    assert (ends["input"]["shape"], ends["output"]["shape"]) == ((3,), (5,))
+    weight = torch.einsum("oij,j->io", model.b.weight, y).detach().numpy()
+    np.testing.assert_allclose(topology.channel("b").weight, weight, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -393,6 +466,28 @@ def test_unsupported_operators_are_listed_together():
     for text in ("aten.special_i0e.default", "aten.special_bessel_j0.default", "first, last"):
         assert text in message
     assert "@jaxinfo.network.torch_operator('aten.special_i0e.default')" in message
+
+
+def test_what_depends_on_the_values_of_the_data_is_refused_in_words():
+    class Applied(nn.Module):
+        def __init__(self, fn):
+            super().__init__()
+            self.fn = fn
+
+        def forward(self, x):
+            return self.fn(x)
+
+    def selects(x):
+        return torch.special.bessel_j0(x[x > 0]), torch.nonzero(x)
+
+    with pytest.raises(UnsupportedOperators) as caught:
+        from_torch(nn.Sequential(nn.Identity(), Applied(selects)), torch.randn(2, 3))
+    message = str(caught.value)
+    for operator in ("aten.index.Tensor", "aten.nonzero.default"):
+        assert f"{operator}  used by 1, with a result whose shape depends on the data" in message
+    assert "torch_operator('aten.special_bessel_j0.default')" in message and "mask" in message
+    with pytest.raises(NotImplementedError, match="torch.export cannot .*(?s:.*)torch.where"):
+        from_torch(Applied(lambda x: x if x.sum() > 0 else -x), torch.randn(2, 3))
 
 
 def test_an_operator_can_be_registered(monkeypatch):
@@ -606,6 +701,33 @@ def test_flax_models(kind, layers):
 def trainable_by_name(imported):
     leaves = jtu.tree_flatten_with_path(imported.trainable)[0]
     return {jtu.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def test_flax_layers_of_one_example():
+    class Net(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            x = linen.relu(linen.Conv(3, (2, 2))(x))
+            x = linen.tanh(linen.ConvTranspose(2, (2, 2))(x)).reshape(*x.shape[:-3], -1)
+            x = linen.sigmoid(linen.WeightNorm(linen.Dense(3))(x))
+            return linen.SpectralNorm(linen.Dense(2))(x, update_stats=False)
+
+    x = jr.normal(jr.key(0), (2, 3, 3, 1))
+    imported = from_flax((Net(), Net().init(jr.key(1), x)), x, verify=False)
+    topology = topology_of(imported, x[0])
+    found = {
+        name: (str(node["output"]["activation"]), node["output"]["shape"])
+        for name, node in topology.nodes.items()
+    }
+    assert found == {
+        "Conv_0": ("relu", (3, 3, 3)),
+        "ConvTranspose_0": ("tanh", (3, 3, 2)),
+        "Dense_0": ("sigmoid", (3,)),
+        "Dense_1": ("None", (2,)),
+    }
+    np.testing.assert_allclose(
+        topology.channel("Dense_1", "Conv_0", spatial="full")(x[0]), imported(x)[0], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", ("linen", "nnx"))

@@ -338,3 +338,9 @@ def test_bfloat16_models():
 def test_top_level_names():
     assert jaxinfo.topology_of is topology_of
     assert jaxinfo.ei.topology_of is topology_of
+
+
+def test_a_channel_must_end_in_real_numbers():
+    with pytest.raises(TypeError, match="real numbers; got complex64.*absolute value"):
+        Channel(jnp.fft.fft, (4,))
+    assert Channel(jnp.fft.fft, (4,), activation=jnp.abs)(jnp.ones(4)).dtype == jnp.float32

@@ -80,6 +80,7 @@ def two_dimensional():
             nn.AdaptiveAvgPool2d((3, None)),
             nn.AdaptiveAvgPool2d((3, 2)),
             nn.AdaptiveMaxPool2d((2, 3)),
+            nn.AdaptiveMaxPool2d((2, 3), return_indices=True),
             nn.BatchNorm2d(4, track_running_stats=False),
             nn.GroupNorm(2, 4),
             nn.LocalResponseNorm(3),
@@ -99,6 +100,16 @@ def two_dimensional():
     ), torch.randn(2, 2, 6, 7)
 
 
+def sampled(**options):
+    """An image read at places that come from the image, some of them outside."""
+
+    def layer(x):
+        grid = 1.5 * torch.tanh(x[:, [0, 1, 0]].permute(0, 2, 3, 4, 1))
+        return F.grid_sample(x, grid, **options)
+
+    return layer
+
+
 def three_dimensional():
     return Each(
         nn.Conv3d(1, 2, 2),
@@ -109,6 +120,8 @@ def three_dimensional():
             nn.AdaptiveAvgPool3d((1, 2, 3)),
             nn.BatchNorm3d(2),
             nn.Upsample(scale_factor=2, mode="trilinear"),
+            sampled(align_corners=True),
+            sampled(align_corners=False, padding_mode="reflection"),
         ],
     ), torch.randn(2, 1, 4, 4, 4)
 
@@ -140,6 +153,18 @@ def functions():
             fn(
                 lambda x: torch.zeros(2, 6).scatter_add(1, torch.tensor([[0, 2], [1, 1]]), x[:, :2])
             ),
+            fn(
+                lambda x: x.scatter_reduce(
+                    1, torch.tensor([[0, 2, 2], [1, 1, 4]]), x[:, :3], "prod"
+                )
+            ),
+            fn(lambda x: x.index_reduce(1, torch.tensor([0, 0]), x[:, :2], "prod")),
+            fn(lambda x: (x[:, torch.tensor([True, False] * 3)], torch.bucketize(x, GRID.ravel()))),
+            fn(lambda x: x.masked_select(torch.tensor([True, False] * 3))),
+            fn(lambda x: x[:, torch.nonzero(torch.tensor([0, 1, 1]))[:, 0]]),
+            fn(lambda x: torch.linalg.svd(x[:, :2])[1] + torch.linalg.pinv(x).sum()),
+            fn(lambda x: ((x * 9).int() >> 1) + ((x * 9).int() << 2)),
+            fn(lambda x: torch.gcd((x * 9).int(), torch.lcm((x * 2).int(), torch.tensor(6)))),
             fn(lambda x: x[:, [0, 2]].index_add(1, torch.tensor([1]), x[:, 3:4])),
             fn(lambda x: torch.where(x > 0, x, x.exp())),
             fn(lambda x: x.masked_fill(x < 0, -1.0)),
@@ -221,7 +246,7 @@ KINDS = (
 )  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.filterwarnings("ignore:LSTM with projections", r"ignore:index_reduce\(\) is in beta")
 @pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
 def test_layers_and_their_gradients(make):
     torch.manual_seed(0)

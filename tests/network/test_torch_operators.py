@@ -58,6 +58,9 @@ nn.functional.prelu nn.functional.embedding nn.functional.adaptive_avg_pool2d ga
 nn.functional.relu nn.functional.logsigmoid nn.functional.pixel_unshuffle isfinite square trace
 count_nonzero prod argmin tanh rsqrt linalg.inv_ex linalg.cholesky_ex linalg.solve_triangular
 linalg.det cdist fft.fft2 fft.hfft fft.rfft2 fft.irfft2 complex polar view_as_complex angle
+searchsorted i0 special.i1 special.ndtri igamma igammac index_reduce put
+cholesky_solve cholesky_inverse linalg.pinv grid_sampler_3d nn.functional.adaptive_max_pool1d
+nn.functional.adaptive_max_pool2d nn.functional.adaptive_max_pool3d
 kthvalue ldexp nn.functional.embedding_bag matrix_exp linalg.slogdet linalg.solve_ex linalg.eigh
 linalg.svdvals linalg.qr nn.functional.pdist
 """.split()
@@ -73,6 +76,10 @@ UNSPECIFIED |= {
 }
 
 
+# Its result has a shape that a compilation cannot know: tested with the layers.
+SHAPED_BY_VALUES = "aten.masked_select.default"
+
+
 class Recorder(TorchDispatchMode):
     """Keeps every call of a functional operator that the table knows."""
 
@@ -83,7 +90,8 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kept = torch.utils._pytree.tree_map(_copy, (args, kwargs or {}))
         out = func(*args, **(kwargs or {}))
-        if str(func) in OPERATORS and not func._schema.is_mutable:
+        known = str(func) in OPERATORS and str(func) != SHAPED_BY_VALUES
+        if known and not func._schema.is_mutable:
             self.calls.append((str(func), *kept, torch.utils._pytree.tree_map(_copy, out)))
         return out
 

@@ -22,6 +22,8 @@ def export(
 
     torch builds a size of one into the program, so a batch of one example is made a batch of two;
     if the model does not accept that (the axis was no batch), the example is taken as it is.
+
+    **Raises:** `NotImplementedError` with torch's reason if torch cannot export the model.
     """
     torch = require("torch", extra="torch")
 
@@ -59,7 +61,17 @@ def export(
             ):
                 with contextlib.suppress(Exception):
                     return run(*twice)
-        return run(args, dict(kwargs))
+        try:
+            return run(args, dict(kwargs))
+        except Exception as error:  # of torch's many own kinds
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise NotImplementedError(
+                f"torch.export cannot write this model down as a program: {reason} (torch's own "
+                "message, above, says where). What the code decides by the values of tensors "
+                "(branches, `.item()`, `.numpy()`, packed sequences) has to be written with tensors, "
+                "such as `torch.where` and masks; scripted and quantised modules have to be the "
+                "plain ones they were made from."
+            ) from error
 
 
 def export_one(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

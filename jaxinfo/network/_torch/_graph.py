@@ -102,7 +102,11 @@ def evaluate(
 
     With `single`, inputs and outputs are those of one example, without a batch axis.
     """
-    constants = {name: jnp.asarray(value) for name, value in graph.constants.items()}
+    # A mask stays with NumPy, as what it selects has a shape that JAX must know.
+    constants = {
+        name: value if value.dtype == bool else jnp.asarray(value)
+        for name, value in graph.constants.items()
+    }
     values: dict[str, Any] = {**constants, **given}
     for node in graph.nodes:
         operator = OPERATORS[node.operator]
@@ -143,6 +147,9 @@ def _apply(
 
     if drop and operator.pointwise and _is_aligned(node, operands):
         result = operator.fn(*substitute(node.args, aligned), **substitute(node.kwargs, aligned))
+        return _cast(result, node.specs)
+    if drop and operator.unbatched:
+        result = operator.fn(*substitute(node.args, plain), **substitute(node.kwargs, plain))
         return _cast(result, node.specs)
     if drop and operator.single is not None and _is_leading(node, operands):
         result = operator.single(*substitute(node.args, plain), **substitute(node.kwargs, plain))

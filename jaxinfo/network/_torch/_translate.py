@@ -1,6 +1,7 @@
 """From an exported torch program to the records of `_graph`."""
 
 import dataclasses
+import importlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -76,12 +77,14 @@ class _Translation:
         self.specs: dict[str, Any] = {}
         self.known: dict[Any, Any] = {}
         self.uses: list[tuple[str, str]] = []
+        self.sized_by_data: list[tuple[str, str]] = []
+        self.settled: set[Any] = set()  # symbols for sizes that depend on constants alone
         self.batch = self._batch_symbols(batch_axis)
 
     def graph(self) -> Graph:
         signature, state = self.program.graph_signature, self.program.state_dict
         outputs = self._walk()
-        refuse_unknown(self.uses)
+        refuse_unknown(self.uses, self.sized_by_data)
         lifted = {
             **signature.inputs_to_parameters,
             **signature.inputs_to_buffers,
@@ -176,6 +179,8 @@ class _Translation:
         if values_only:
             operator, spec = _VALUES_ONLY[operator], spec[0]
         self.uses.append((operator, scope))
+        if self._is_sized_by_data(node):
+            self.sized_by_data.append((operator, scope))
         self.specs[name] = spec
         kwargs = {
             key: value
@@ -187,6 +192,27 @@ class _Translation:
         self.nodes.append(Node(name, operator, tuple(args), kwargs, scope, spec))
         return (Ref(name),) if values_only else Ref(name)
 
+    def _is_sized_by_data(self, node: Any) -> bool:
+        """Whether the shape of a result, or a size, is known only from values of tensors."""
+        tags, tag = getattr(node.target, "tags", ()), self.torch.Tag
+        if tag.dynamic_output_shape not in tags and tag.data_dependent_output not in tags:
+            return False
+        fresh = self._sizes_by_data(node) - self.settled
+        masks = [
+            operand
+            for operand in node.all_input_nodes
+            if getattr(operand.meta.get("val"), "dtype", None) == self.torch.bool
+        ]
+        if masks and all(mask in self.known for mask in masks):
+            self.settled |= fresh
+            return False
+        return bool(fresh)
+
+    def _sizes_by_data(self, node: Any) -> set[Any]:
+        """The symbols for sizes in a result that torch does not know from the sizes of inputs."""
+        symbols: Any = importlib.import_module("torch.fx.experimental.symbolic_shapes")
+        return set(symbols.free_unbacked_symbols(node.meta.get("val")))
+
     def _fold(self, node: Any) -> bool:
         """Have torch compute now what depends on neither inputs nor parameters: masks, positions.
 
@@ -194,11 +220,8 @@ class _Translation:
         """
         torch, target = self.torch, node.target
         if isinstance(target, torch._ops.OpOverload):
-            tags = {torch.Tag.nondeterministic_seeded, torch.Tag.data_dependent_output}
-            fixed = not tags & set(target.tags) and "empty" not in str(target)
-            for leaf in torch.utils._pytree.tree_leaves(node.meta.get("val")):
-                sizes = leaf.shape if isinstance(leaf, torch.Tensor) else (leaf,)
-                fixed &= not any(is_free(size) for size in sizes)
+            is_random = torch.Tag.nondeterministic_seeded in target.tags
+            fixed = not is_random and "empty" not in str(target)
         else:
             fixed = _operator_name(target) == "operator.getitem"
         if not fixed or not all(operand in self.known for operand in node.all_input_nodes):
@@ -206,6 +229,7 @@ class _Translation:
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.known.__getitem__)
         with torch.no_grad():
             self.known[node] = target(*args, **kwargs)
+        self.settled |= self._sizes_by_data(node)
         return True
 
     def _arguments(self, structure: Any, values: dict[Any, Any]) -> Any:
@@ -232,7 +256,7 @@ class _Translation:
             carriers = [
                 axis
                 for axis, size in enumerate(value.shape)
-                if free[axis] and size.node.expr in self.batch
+                if free[axis] and self._is_batch(size.node.expr)
             ]
             return Spec(
                 tuple(None if f else int(s) for f, s in zip(free, value.shape, strict=True)),
@@ -242,6 +266,18 @@ class _Translation:
         if isinstance(value, tuple | list):
             return tuple(self._spec(item) for item in value)
         return None
+
+    def _is_batch(self, expression: Any) -> bool:
+        """Whether a size is that of the batch however large it is, also if written otherwise.
+
+        Two batches in one array, cut in half again, are `(2 * s + 1) // 2` to torch.
+        """
+        if expression in self.batch:
+            return True
+        if not expression.free_symbols or not expression.free_symbols <= self.batch:
+            return False
+        sizes = (1, 2, 3, 4, 7, 16, 33)
+        return all(expression.subs(dict.fromkeys(self.batch, n)) == n for n in sizes)
 
 
 def _plain(structure: Any) -> Any:

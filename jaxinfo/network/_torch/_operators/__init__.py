@@ -16,6 +16,7 @@ from . import (
     _pooling as _pooling,
     _recurrent as _recurrent,
     _reductions as _reductions,
+    _sampling as _sampling,
     _scatter as _scatter,
     _shapes as _shapes,
     _symbolic as _symbolic,

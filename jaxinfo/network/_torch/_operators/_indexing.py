@@ -1,6 +1,10 @@
 """Reading at indices: embeddings, gathers, NumPy-style indexing."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from .._table import torch_operator
@@ -50,6 +54,13 @@ def index(x, indices):
     return x[tuple(slice(None) if i is None else i for i in indices)]
 
 
+@torch_operator("aten.masked_select.default")
+def masked_select(x, mask):
+    """`mask` is known on import: the shape of the result depends on it."""
+    shape = np.broadcast_shapes(x.shape, mask.shape)
+    return jnp.broadcast_to(x, shape)[np.broadcast_to(mask, shape)]
+
+
 @torch_operator("aten.index_select.default")
 def index_select(x, dim, indices):
     return jnp.take(x, jnp.atleast_1d(indices), axis=dim) if x.ndim else x
@@ -72,6 +83,17 @@ def take(x, index):
 @torch_operator("aten.bucketize.Tensor")
 def bucketize(x, boundaries, *, out_int32=False, right=False):
     return jnp.searchsorted(boundaries, x, side="right" if right else "left")
+
+
+@torch_operator("aten.searchsorted.Tensor", "aten.searchsorted.Scalar")
+def searchsorted(edges, x, *, out_int32=False, right=False, side=None, sorter=None):
+    """`edges`: one row for all, or a row for each row of `x`."""
+    edges = edges if sorter is None else jnp.take_along_axis(edges, sorter, axis=-1)
+    search = functools.partial(jnp.searchsorted, side="right" if right else side or "left")
+    if edges.ndim == 1:
+        return search(edges, x)
+    rows = (jnp.reshape(values, (-1, values.shape[-1])) for values in (edges, x))
+    return jnp.reshape(jax.vmap(search)(*rows), x.shape)
 
 
 @torch_operator("aten._unsafe_masked_index.default")

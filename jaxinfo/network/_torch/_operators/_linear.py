@@ -56,13 +56,22 @@ def einsum(equation, operands, path=None):
     return jnp.einsum(equation.replace(" ", ""), *operands)
 
 
-@torch_operator("aten._trilinear.default")
+def _trilinear_single(a, b, c, expand_a, expand_b, expand_c, sum_dims, unroll_dim=1):
+    def left(dims):
+        return [dim - 1 for dim in dims if dim > 0]
+
+    return trilinear(a, b, c, left(expand_a), left(expand_b), left(expand_c), left(sum_dims))
+
+
+@torch_operator("aten._trilinear.default", single=_trilinear_single)
 def trilinear(a, b, c, expand_a, expand_b, expand_c, sum_dims, unroll_dim=1):
     n = a.ndim + len(expand_a)
     factors = ((a, expand_a), (b, expand_b), (c, expand_c))
     given = ((factor, [i for i in range(n) if i not in new]) for factor, new in factors)
     kept = [i for i in range(n) if i not in sum_dims]
-    return jnp.einsum(*itertools.chain.from_iterable(given), kept)
+    # Weight and second input first: what `topology_of` sees is one product with the first.
+    order = [(1, 2), (0, 1)]
+    return jnp.einsum(*itertools.chain.from_iterable(given), kept, optimize=order)
 
 
 @torch_operator("aten._cdist_forward.default", "aten._euclidean_dist.default")
@@ -90,6 +99,19 @@ def _length(difference, p):
 @torch_operator("aten.linalg_inv_ex.default")
 def inv(x, check_errors=False):
     return jnp.linalg.inv(x), jnp.zeros(x.shape[:-2], jnp.int32)
+
+
+@torch_operator("aten.linalg_pinv.atol_rtol_tensor")
+def pinv(x, *, atol=None, rtol=None, hermitian=False):
+    """Singular values up to the larger of `atol` and `rtol` times the largest count as 0."""
+    if rtol is None:
+        rtol = max(x.shape[-2:]) * jnp.finfo(x.dtype).eps if atol is None else 0.0
+    if atol is not None:
+        largest = jnp.linalg.norm(x, 2, axis=(-2, -1))
+        rtol = jnp.maximum(rtol, atol / jnp.where(largest > 0, largest, 1))
+    if hermitian:  # of which torch reads the lower triangle
+        x = jnp.tril(x) + jnp.conj(jnp.matrix_transpose(jnp.tril(x, -1)))
+    return jnp.linalg.pinv(x, rtol=rtol)
 
 
 @torch_operator("aten.linalg_matrix_exp.default")
@@ -131,6 +153,8 @@ def eigh(x, uplo="L", compute_v=True):
 @torch_operator("aten._linalg_svd.default")
 def svd(x, full_matrices=False, compute_uv=True, *, driver=None):
     if compute_uv:
+        # Of a square matrix all vectors are there anyway, and JAX has the gradient of that form.
+        full_matrices = full_matrices and x.shape[-2] != x.shape[-1]
         return tuple(jnp.linalg.svd(x, full_matrices=full_matrices))
     return jnp.zeros(0), jnp.linalg.svd(x, compute_uv=False), jnp.zeros(0)
 
@@ -147,6 +171,21 @@ def cholesky(x, upper=False, check_errors=False):
     factor = jnp.linalg.cholesky(x)
     factor = jnp.swapaxes(factor, -1, -2) if upper else factor
     return factor, jnp.zeros(x.shape[:-2], jnp.int32)
+
+
+@torch_operator("aten.cholesky_solve.default")
+def cholesky_solve(b, factor, upper=False):
+    # By two triangular systems, which take leading axes.
+    adjoint = jnp.conj(jnp.matrix_transpose(factor))
+    first, second = (adjoint, factor) if upper else (factor, adjoint)
+    half = solve_triangular(first, b, upper=False)
+    return solve_triangular(second, half, upper=True)
+
+
+@torch_operator("aten.cholesky_inverse.default")
+def cholesky_inverse(factor, upper=False):
+    identity = jnp.broadcast_to(jnp.eye(factor.shape[-1], dtype=factor.dtype), factor.shape)
+    return cholesky_solve(identity, factor, upper)
 
 
 @torch_operator("aten.linalg_solve_triangular.default")

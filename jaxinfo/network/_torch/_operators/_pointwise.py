@@ -35,6 +35,7 @@ _OF_FLOATS = {
     "exp": jnp.exp,
     "exp2": jnp.exp2,
     "expm1": jnp.expm1,
+    "i0": jax.scipy.special.i0,
     "lgamma": jax.scipy.special.gammaln,
     "log": jnp.log,
     "log10": jnp.log10,
@@ -45,6 +46,8 @@ _OF_FLOATS = {
     "sigmoid": jax.nn.sigmoid,
     "sin": jnp.sin,
     "sinh": jnp.sinh,
+    "special_i1": jax.scipy.special.i1,
+    "special_ndtri": jax.scipy.special.ndtri,
     "sqrt": jnp.sqrt,
     "tan": jnp.tan,
     "tanh": jnp.tanh,
@@ -79,7 +82,11 @@ _OF_TWO = {
     "floor_divide": jnp.floor_divide,
     "fmax": jnp.fmax,
     "fmin": jnp.fmin,
+    "gcd": jnp.gcd,
     "hypot": jnp.hypot,
+    "igamma": jax.scipy.special.gammainc,
+    "igammac": jax.scipy.special.gammaincc,
+    "lcm": jnp.lcm,
     "logaddexp": jnp.logaddexp,
     "logaddexp2": jnp.logaddexp2,
     "logical_and": jnp.logical_and,
@@ -111,6 +118,8 @@ _OF_TWO_OR_A_NUMBER = {
 for name, fn in _OF_TWO_OR_A_NUMBER.items():
     second = "Tensor_Scalar" if name.endswith("shift") else "Scalar"
     torch_operator(f"aten.{name}.Tensor", f"aten.{name}.{second}", **pointwise)(fn)
+for name, fn in (("lshift", jnp.left_shift), ("rshift", jnp.right_shift)):  # Python's own signs
+    torch_operator(f"aten.__{name}__.Tensor", f"aten.__{name}__.Scalar", **pointwise)(fn)
 
 
 @torch_operator("aten.add.Tensor", "aten.add.Scalar", **pointwise)

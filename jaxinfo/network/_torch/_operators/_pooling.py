@@ -125,12 +125,17 @@ def _avg_pool(
     return total / jnp.asarray(counts, x.dtype)
 
 
-def _adaptive(reduce, x, n, output_size):
-    """Reduce axis by axis: bin `i` of `m` goes from floor(i L / m) to ceil((i + 1) L / m)."""
-    for axis, m in zip(range(x.ndim - n, x.ndim), _sizes(output_size, n), strict=True):
-        length = x.shape[axis]
+def _bins(x, n, output_size):
+    """For each pooled axis its bins: bin `i` of `m` is floor(i L / m) to ceil((i + 1) L / m)."""
+    sizes = zip(x.shape[x.ndim - n :], _sizes(output_size, n), strict=True)
+    for length, m in sizes:
         m = length if m is None else m
-        bins = [(i * length // m, -(-(i + 1) * length // m)) for i in range(m)]
+        yield [(i * length // m, -(-(i + 1) * length // m)) for i in range(m)]
+
+
+def _adaptive(reduce, x, n, output_size):
+    """Reduce axis by axis."""
+    for axis, bins in enumerate(_bins(x, n, output_size), start=x.ndim - n):
         parts = (lax.slice_in_dim(x, start, stop, axis=axis) for start, stop in bins)
         x = jnp.concatenate([reduce(part, axis) for part in parts], axis=axis)
     return x
@@ -145,6 +150,22 @@ def _adaptive_avg_pool(x, n, output_size):
 
 def _adaptive_max_pool(x, n, output_size):
     return _adaptive(lambda part, axis: jnp.max(part, axis, keepdims=True), x, n, output_size)
+
+
+def _adaptive_max_pool_with_indices(x, n, output_size):
+    """The maximum over each bin, and its index in the flattened image."""
+    lead, space = x.shape[: x.ndim - n], x.shape[x.ndim - n :]
+    bins = list(_bins(x, n, output_size))
+    positions = np.arange(math.prod(space)).reshape(space)
+    values, indices = [], []
+    for sides in itertools.product(*bins):
+        block = tuple(slice(*side) for side in sides)
+        entries = jnp.reshape(x[(..., *block)], (*lead, -1))
+        winner = jnp.argmax(entries, axis=-1, keepdims=True)
+        values.append(jnp.take_along_axis(entries, winner, axis=-1))
+        indices.append(jnp.asarray(np.ravel(positions[block]))[winner])
+    shape = (*lead, *map(len, bins))
+    return tuple(jnp.reshape(jnp.concatenate(v, axis=-1), shape) for v in (values, indices))
 
 
 def _of(fn, n):
@@ -165,4 +186,7 @@ for dims in (1, 2, 3):
     )
     torch_operator(f"aten.adaptive_max_pool{dims}d.values", pool=True)(
         _of(_adaptive_max_pool, dims)
+    )
+    torch_operator(f"aten.adaptive_max_pool{dims}d.default", pool=True)(
+        _of(_adaptive_max_pool_with_indices, dims)
     )

@@ -35,7 +35,7 @@ def _plain_cell(activation):
 
 
 def _direction(cell, x, state, weights, reverse):
-    """One layer in one direction over `x` of shape (time, batch, features)."""
+    """One layer in one direction over `x` of shape (time, ..., features)."""
     weight_in, weight_hidden, bias_in, bias_hidden, *projection = weights
     inputs = linear(x, weight_in, bias_in)
 
@@ -51,12 +51,12 @@ def _direction(cell, x, state, weights, reverse):
 def _layers(
     cell, x, states, params, has_biases, n_layers, bidirectional, batch_first, per_direction
 ):
-    """All layers; returns the outputs and the final states, each (layers * directions, batch, n)."""
-    single = x.ndim == 2
-    if single:
-        x, states = x[:, None], [state[:, None] for state in states]
-    elif batch_first:
-        x = jnp.swapaxes(x, 0, 1)
+    """All layers; returns the outputs and the final states, each (layers * directions, ..., n).
+
+    Of a batch or of one example: nothing here asks for an axis of the batch.
+    """
+    swapped = batch_first and x.ndim == 3
+    x = jnp.swapaxes(x, 0, 1) if swapped else x
     n_directions = 2 if bidirectional else 1
     finals = []
     for layer in range(n_layers):
@@ -72,12 +72,10 @@ def _layers(
             outputs.append(output)
         x = jnp.concatenate(outputs, axis=-1)
     finals = [jnp.stack(values) for values in zip(*finals, strict=True)]
-    if single:
-        return x[:, 0], *(final[:, 0] for final in finals)
-    return jnp.swapaxes(x, 0, 1) if batch_first else x, *finals
+    return jnp.swapaxes(x, 0, 1) if swapped else x, *finals
 
 
-@torch_operator("aten.lstm.input")
+@torch_operator("aten.lstm.input", unbatched=True)
 def lstm(x, states, params, has_biases, n_layers, dropout, train, bidirectional, batch_first=False):
     directions = n_layers * (2 if bidirectional else 1)
     args = (has_biases, n_layers, bidirectional, batch_first, len(params) // directions)
@@ -95,6 +93,6 @@ def _one_state(cell):
     return layer
 
 
-torch_operator("aten.gru.input")(_one_state(_gru_cell))
-torch_operator("aten.rnn_tanh.input")(_one_state(_plain_cell(jnp.tanh)))
-torch_operator("aten.rnn_relu.input")(_one_state(_plain_cell(jax.nn.relu)))
+torch_operator("aten.gru.input", unbatched=True)(_one_state(_gru_cell))
+torch_operator("aten.rnn_tanh.input", unbatched=True)(_one_state(_plain_cell(jnp.tanh)))
+torch_operator("aten.rnn_relu.input", unbatched=True)(_one_state(_plain_cell(jax.nn.relu)))

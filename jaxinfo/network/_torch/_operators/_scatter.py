@@ -31,6 +31,11 @@ def scatter_add(x, dim, index, source):
     return scatter_reduce(x, dim, index, source, "sum")
 
 
+@torch_operator("aten.scatter.reduce", "aten.scatter.value_reduce")
+def scatter_combined(x, dim, index, source, *, reduce):
+    return scatter_reduce(x, dim, index, source, {"add": "sum", "multiply": "prod"}[reduce])
+
+
 @torch_operator("aten.scatter_reduce.two")
 def scatter_reduce(x, dim, index, source, reduce, *, include_self=True):
     if not x.ndim:
@@ -48,7 +53,7 @@ def scatter_reduce(x, dim, index, source, reduce, *, include_self=True):
     if reduce == "sum":
         return start.at[where].add(source)
     if reduce == "prod":
-        return start.at[where].multiply(source)
+        return _multiplied(start, dim % x.ndim, index, source)
     if reduce == "amax":
         return start.at[where].max(source)
     if reduce == "amin":
@@ -58,6 +63,16 @@ def scatter_reduce(x, dim, index, source, reduce, *, include_self=True):
     total = start.at[where].add(source)
     is_float = jnp.issubdtype(x.dtype, jnp.inexact)
     return total / counts.astype(x.dtype) if is_float else total // counts
+
+
+def _multiplied(x, dim, index, source):
+    """Entry by entry the product of what is sent there; JAX cannot differentiate a scattered one."""
+    targets = jnp.expand_dims(jnp.arange(x.shape[dim]), tuple(range(1, x.ndim - dim + 1)))
+    hits = jnp.expand_dims(index, dim) == targets
+    source = jnp.broadcast_to(source, index.shape)
+    factor = jnp.prod(jnp.where(hits, jnp.expand_dims(source, dim), 1), axis=dim + 1)
+    where = tuple(slice(0, size) for size in factor.shape)
+    return x.at[where].multiply(factor.astype(x.dtype), unique_indices=True)
 
 
 def _neutral(reduce, dtype):
@@ -86,6 +101,20 @@ def index_add(x, dim, index, source, *, alpha=1):
     where = [slice(None)] * x.ndim
     where[dim] = jnp.atleast_1d(index)
     return x.at[tuple(where)].add(alpha * source)
+
+
+@torch_operator("aten.index_reduce.default")
+def index_reduce(x, dim, index, source, reduce, *, include_self=True):
+    along = [-1 if axis == dim % x.ndim else 1 for axis in range(x.ndim)]
+    index = jnp.broadcast_to(jnp.reshape(index, along), source.shape)
+    return scatter_reduce(x, dim, index, source, reduce, include_self=include_self)
+
+
+@torch_operator("aten.put.default")
+def put(x, index, source, accumulate=False):
+    where, source = jnp.ravel(x).at[index], jnp.reshape(source, index.shape)
+    flat = where.add(source) if accumulate else where.set(source)
+    return jnp.reshape(flat, x.shape)
 
 
 @torch_operator("aten.index_copy.default")
