@@ -56,10 +56,8 @@ class SymplecticLinear(AbstractExchange):
         self, x: Inexact[Array, "*batch in_features"], key: PRNGKeyArray | None
     ) -> Inexact[Array, "*batch out_features"]:
         q, p = jnp.split(x, 2, axis=-1)
-        A = at_least_single(self.weight)
-        # p A^-T is the transpose of the solution of A y = p^T.
-        rows = at_least_single(p).reshape(-1, A.shape[0])
-        solved = jnp.linalg.solve(A, rows.T).T.reshape(p.shape).astype(p.dtype)
+        inverse = jnp.linalg.inv(at_least_single(self.weight))
+        solved = (at_least_single(p) @ inverse.T).astype(p.dtype)
         return jnp.concatenate([-solved, q @ self.weight], axis=-1)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
