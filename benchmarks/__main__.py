@@ -17,6 +17,7 @@ from ._harness import ROWS, measure, print_peak_memory
 
 
 def main() -> None:
+    jax.config.update("jax_num_cpu_devices", 2)  # for the rows that divide a batch
     for module in pkgutil.iter_modules(here):
         if not module.name.startswith("_"):
             importlib.import_module(f"benchmarks.{module.name}")
@@ -66,7 +67,7 @@ def _line(found: dict[str, Any]) -> str:
             found["peer"],
             _time(ours),
             "-" if theirs is None else _time(theirs),
-            "-" if found["ratio"] is None else f"**{found['ratio']:.1f}**",
+            "-" if found["ratio"] is None else f"**{found['ratio']:.3g}**",
             "-" if floor is None else f"{ours['median_s'] / floor:.1f}x ({found['floor_note']})",
             f"{found['compile_s']:.1f} s",
             _mib(ours),

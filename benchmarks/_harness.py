@@ -2,18 +2,19 @@
 
 Both sides get the same inputs and are called once before anything is timed: for jaxinfo, that call
 compiles, and its time is reported apart. Then the answers are checked; a wrong answer has no speed.
-Then the two are called in turn, so that a busy machine is busy for both, each after a pause and a call
-that is not timed: OpenMP's threads spin on for milliseconds after their work, and would take a core
-from the other side. Medians with the range of the middle half are reported. Peak memory is that of a
-process of its own that makes the inputs and calls one side, less what it held before: in the first
-call, which for jaxinfo compiles, and in a second one, when the first answer is gone. Times depend on
-the machine: quote the ratios.
+Then the two take turns, so that a busy machine is busy for both. A turn is a pause, in which OpenMP's
+threads of the other side stop spinning; calls that are not timed, until the system has spread the
+woken threads over the cores; and a few that are: the speed of a loop that is under way. Medians with
+the range of the middle half are reported. Peak memory is that of a process of its own that makes the
+inputs and calls one side, less what it held before: in the first call, which for jaxinfo compiles, and
+in a second one, when the first answer is gone. Times depend on the machine: quote the ratios.
 """
 
 import ctypes
 import dataclasses
 import gc
 import json
+import math
 import pathlib
 import statistics
 import subprocess
@@ -52,7 +53,8 @@ class Row:
 
 ROWS: dict[str, Row] = {}
 _PAUSE = 0.02  # seconds
-_REPEATS = 31  # at most
+_UNDER_WAY = 0.1  # seconds of calls, at least one, before those that are timed, and of these
+_TURNS, _CALLS = 15, 5  # at most, and calls that are timed in a turn
 
 
 def row(name: str, *, peer: str) -> Callable[[Callable[[bool], Case]], Callable[[bool], Case]]:
@@ -73,19 +75,17 @@ def measure(row: Row, *, quick: bool) -> dict[str, Any]:
     first_call, ours = _timed(case.ours)
     theirs = None if case.peer is None else _timed(case.peer)[1]
     case.check(ours, theirs)
+    sides = {"ours": case.ours} if case.peer is None else {"ours": case.ours, "peer": case.peer}
     times: dict[str, list[float]] = {"ours": [], "peer": []}
     started, budget = time.perf_counter(), (3.0 if quick else 20.0)
-    sides = {"ours": case.ours} if case.peer is None else {"ours": case.ours, "peer": case.peer}
     gc.collect()
     gc.disable()
     try:
-        while len(times["ours"]) < 3 or (
-            len(times["ours"]) < _REPEATS and time.perf_counter() - started < budget
-        ):
+        for turn in range(_TURNS):
+            if turn >= 3 and time.perf_counter() - started > budget:
+                break
             for side, fn in sides.items():
-                time.sleep(_PAUSE)
-                jax.block_until_ready(fn())
-                times[side].append(_timed(fn)[0])
+                times[side] += _turn(fn)
     finally:
         gc.enable()
     mine, other = _summary(times["ours"]), _summary(times["peer"])
@@ -106,6 +106,20 @@ def _timed(fn: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter_ns()
     result = jax.block_until_ready(fn())
     return (time.perf_counter_ns() - start) / 1e9, result
+
+
+def _turn(fn: Callable[[], Any]) -> list[float]:
+    time.sleep(_PAUSE)
+    _calls(fn, math.inf)
+    return _calls(fn, _CALLS)
+
+
+def _calls(fn: Callable[[], Any], most: float) -> list[float]:
+    """The seconds of each of a row of calls, at least one."""
+    times = [_timed(fn)[0]]
+    while len(times) < most and sum(times) < _UNDER_WAY:
+        times.append(_timed(fn)[0])
+    return times
 
 
 def best_time(fn: Callable[[], Any]) -> float:

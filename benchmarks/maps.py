@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxinfo.maps as maps
 
@@ -41,12 +42,13 @@ def _case(
     shape: tuple[int, ...],
     output: Callable[[Any], Any],
     compare: tuple[Callable[[Any], Any], str],
+    place: Callable[[np.ndarray], jax.Array] = jnp.asarray,
 ) -> Case:
     """`compare`: where our gradient holds the array that the peer's has under the name."""
     import torch
 
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    mine, gradient = jnp.asarray(x), _gradient_of(fn)
+    mine, gradient = place(x), _gradient_of(fn)
     m = load({name: array.numpy() for name, array in peer.state_dict().items()})
     where, name = compare
 
@@ -95,19 +97,26 @@ row("map butterfly tied", peer="slim")(lambda quick: _butterfly(quick, True))
 row("map butterfly untied", peer="slim")(lambda quick: _butterfly(quick, False))
 
 
-def _rnn(quick: bool, inputs: int) -> Case:
+def _rnn(
+    quick: bool,
+    inputs: int,
+    place: Callable[[np.ndarray], jax.Array] = jnp.asarray,
+    share: Callable[[maps.RNN], maps.RNN] = _same,
+) -> Case:
     module = slim()
     hidden, length = (32, 50) if quick else (128, 200)
     peer = module.RNN(inputs, hidden, cell_args={"hidden_map": module.PerronFrobeniusLinear})
     cell_args = {"hidden_map": maps.PerronFrobeniusLinear}
-    sizes = {"input_size": inputs, "hidden_size": hidden}
-    load = partial(maps.RNN.from_parameters, **sizes, cell_args=cell_args)
+
+    def load(params: dict[str, Any]) -> maps.RNN:
+        return share(maps.RNN.from_parameters(params, inputs, hidden, cell_args=cell_args))
+
     name = "rnn_cells.0.lin_hidden.weight"
-    place = (lambda g: g.rnn_cells[0].lin_hidden.weight, name)
+    where = (lambda g: g.rnn_cells[0].lin_hidden.weight, name)
     shape = (length, 64, inputs)
-    case = _case(load, lambda m, x: m(x)[0], peer, shape, lambda y: y[0], place)
+    case = _case(load, lambda m, x: m(x)[0], peer, shape, lambda y: y[0], where, place)
     floor = _products_time(*shape, hidden)
-    return dataclasses.replace(case, floor=floor, floor_note="its products")
+    return dataclasses.replace(case, floor=floor, floor_note="its products on one device")
 
 
 def _products_time(length: int, batch: int, inputs: int, hidden: int) -> float:
@@ -132,6 +141,15 @@ def _products_time(length: int, batch: int, inputs: int, hidden: int) -> float:
 
 row("rnn 128 inputs", peer="slim")(lambda quick: _rnn(quick, 128))
 row("rnn 16 inputs", peer="slim")(lambda quick: _rnn(quick, 16))
+
+
+@row("rnn 128 inputs, two devices", peer="slim")
+def _rnn_on_two_devices(quick: bool) -> Case:
+    """The batch divided among them, the parameters on each: JAX's way to use the cores of a CPU."""
+    mesh = jax.make_mesh((2,), ("batch",), devices=jax.devices()[:2])
+    divided, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((None, "batch"), ()))
+    place = partial(jax.device_put, device=divided)
+    return _rnn(quick, 128, place, partial(eqx.filter_shard, device_or_shardings=whole))
 
 
 @row("map orthogonal layer", peer="geotorch")

@@ -264,9 +264,7 @@ def _run(
     """One layer over the whole sequence."""
     in_key, hidden_key = (None, None) if key is None else jr.split(key)
     hidden_map = cell.lin_hidden
-    # As one product of two matrices: the transpose of any other form copies its operands.
-    rows = inputs.reshape(-1, inputs.shape[-1])
-    driven = cell.lin_in(rows, key=in_key).reshape(*inputs.shape[:-1], cell.hidden_size)
+    driven = _by_rows(lambda rows: cell.lin_in(rows, key=in_key), inputs)
     if hidden_map.bias is not None:
         driven = driven + hidden_map.bias
     W = None if hidden_map._fast else hidden_map._matrix(hidden_key)
@@ -279,7 +277,8 @@ def _run(
     # A state has the type of its successors (a half-precision start, complex maps, ...).
     drive = jax.ShapeDtypeStruct(driven.shape[1:], driven.dtype)
     dtype = jax.eval_shape(step, start, drive)[0].dtype
-    start, driven = start.astype(dtype), driven.astype(dtype)
+    driven = driven.astype(dtype)
+    start = start.astype(dtype) + driven[:0].sum(0)  # 0, on the devices where they are
     of_its_own = _LOOPS_TRANSPOSE and len(driven) and W is not None and W.dtype == dtype
     if of_its_own and _is_elementwise(cell.nonlin):
         states = _recurrence(cell.nonlin, start, driven, W)
@@ -326,10 +325,22 @@ def _recurrence_jvp(nonlin, primals, tangents):
 
     states, slopes = jax.lax.scan(step, start, driven)[1]
     previous = jnp.concatenate([start[None], states[:-1]])
-    # As one product of two matrices: the transpose of any other form copies its operands.
-    product_dot = previous.reshape(-1, W.shape[0]) @ W_dot
-    driven_dot = driven_dot + product_dot.reshape(driven.shape)
+    driven_dot = driven_dot + _by_rows(lambda rows: rows @ W_dot, previous)
     return states, jax.lax.scan(step_dot, start_dot, (slopes, driven_dot))[1]
+
+
+def _by_rows(
+    product: Callable[[Array], Array], x: Inexact[Array, "length *batch n"]
+) -> Inexact[Array, "length *batch m"]:
+    """The product of two matrices, `x` with its leading axes as one and another.
+
+    The transpose of any other form copies its operands. But an axis that is divided among devices
+    would have to be gathered first, so there the axes stay.
+    """
+    if not jax.typeof(x).sharding.mesh.empty:
+        return product(x)
+    y = product(x.reshape(-1, x.shape[-1]))
+    return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
 @functools.lru_cache

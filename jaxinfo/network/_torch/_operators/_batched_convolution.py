@@ -87,21 +87,31 @@ def _windows(weight, space, strides, dilation):
 
 
 def _side_by_side(x, weight, space, strides, padding, dilation):
-    """One wide image of all images of the batch, with zeros between that serve both neighbours."""
+    """One wide image of all images of the batch, with zeros between that serve both neighbours.
+
+    A stride leaves few columns to share; then the lower half of each image stands beside the upper.
+    """
     n, inputs, _, width = x.shape
+    halves = 1 if max(strides) == 1 else 2
+    rows = -(-space[0] // halves)
+    height = (rows - 1) * strides[0] + dilation[0] * (weight.shape[2] - 1) + 1
+    starts = [half * rows * strides[0] for half in range(halves)]
     stride, (before, after) = strides[1], padding[1]
     block = max(width + max(before, after), space[1] * stride)
     block += -block % stride
     x = jnp.transpose(x, (2, 0, 3, 1))
-    x = jnp.pad(x, (padding[0], (0, 0), (before, block - before - width), (0, 0)))
+    below = max(padding[0][1], starts[-1] + height - len(x) - padding[0][0])
+    x = jnp.pad(x, ((padding[0][0], below), (0, 0), (before, block - before - width), (0, 0)))
+    x = jnp.concatenate([x[start : start + height] for start in starts], axis=1)
     reach = dilation[1] * (weight.shape[3] - 1)
     out = lax.conv_general_dilated(
-        jnp.reshape(x, (len(x), n * block, inputs))[None],
+        jnp.reshape(x, (height, halves * n * block, inputs))[None],
         weight,
         strides,
         [(0, 0), (0, max(reach - stride + 1, 0))],
         rhs_dilation=dilation,
         dimension_numbers=("NHWC", "OIHW", "NHWC"),
     )
-    out = jnp.reshape(out, (space[0], n, block // stride, -1))[:, :, : space[1]]
-    return jnp.transpose(out, (1, 3, 0, 2))
+    out = jnp.reshape(out, (rows, halves, n, block // stride, -1))
+    out = jnp.reshape(jnp.swapaxes(out, 0, 1), (halves * rows, n, block // stride, -1))
+    return jnp.transpose(out[: space[0], :, : space[1]], (1, 3, 0, 2))
