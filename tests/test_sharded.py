@@ -60,10 +60,9 @@ def of_gates(x, y):
     distinct = patterns.unique_patterns(packed, size=10)
     network = patterns.network_patterns(relus, x)
     codes = patterns.PackedPatterns.pack(y > 0)
-    distances = patterns.hamming_distances(codes, codes)
     shifted = jnp.pad(gates, ((0, 1), (0, 0)))
     on_a_part = patterns.compute_activation_patterns(x, shifted, False, False, True, 0.3)
-    return packed, on_a_part, packed.T, distinct, network, patterns.linear_regions(network), distances
+    return packed, on_a_part, packed.T, distinct, network, codes
 
 
 kinds = maps.ButterflyLinear, maps.OrthogonalLinear, maps.SymplecticLinear

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 from jax.sharding import PartitionSpec
 
-# Meshes are explicit by default in versions of JAX that have it under this name.
+# Older versions of JAX, which lack it, make meshes with automatic axes unless told otherwise.
 _AUTO_AXES = getattr(jax.sharding, "auto_axes", None)
 
 
@@ -23,10 +23,9 @@ def undivided(f: Callable[..., Any], *args: Any, batch: jax.Array | None = None)
     divided examples, a reshape that merges their axis with another. Here the answers are said to stand
     whole on every device; but for those with as many rows as `batch`, which are divided as `batch` is.
     """
-    arrays, rest = eqx.partition(args, eqx.is_array)
-    explicit = any(map(_is_explicit, jax.tree.leaves(arrays)))
-    if not explicit or _AUTO_AXES is None:
+    if _AUTO_AXES is None or not any(map(_is_explicit, jax.tree.leaves(args))):
         return f(*args)
+    arrays, rest = eqx.partition(args, eqx.is_array)
 
     def of_arrays(arrays: Any) -> Any:
         return f(*eqx.combine(arrays, rest))
@@ -40,6 +39,8 @@ def undivided(f: Callable[..., Any], *args: Any, batch: jax.Array | None = None)
     return _AUTO_AXES(of_arrays, out_sharding=specs)(arrays)
 
 
-def _is_explicit(x: jax.Array) -> bool:
+def _is_explicit(x: Any) -> bool:
+    if not eqx.is_array(x):
+        return False
     kinds = jax.typeof(x).sharding.mesh.axis_types
     return any(kind is jax.sharding.AxisType.Explicit for kind in kinds)
