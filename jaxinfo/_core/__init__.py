@@ -1,5 +1,6 @@
 """Floor 0: what every other room stands on. Nothing here knows of networks or histograms."""
 
+from ._devices import may_be_divided as may_be_divided, undivided as undivided
 from ._errors import (
     checked as checked,
     is_traced as is_traced,

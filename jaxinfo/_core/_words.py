@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt32
 
+from ._devices import undivided
+
 
 def bits_for(n_values: int) -> int:
     """Bits needed for the integers `0 ... n_values - 1` (at least one)."""
@@ -46,6 +48,10 @@ def group_rows(
     an answer; about five rounds place a million rows. Runs under `jit` and `vmap`, on any device,
     with $O(n)$ work and memory.
     """
+    return undivided(_grouped, words, valid)
+
+
+def _grouped(words: UInt32[Array, "n words"], valid: Bool[Array, " n"] | None) -> Int[Array, " n"]:
     n = words.shape[0]
     size = 1 << (2 * max(n, 1) - 1).bit_length()
     rows = jnp.arange(n, dtype=jnp.int32)

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._core import checked, is_traced
+from .._core import checked, is_traced, undivided
 from ..info import Binning
 from ..network import Channel, Topology
 from ..network._channel import valid_range
@@ -80,6 +80,9 @@ def setting_of(
     ):
         if isinstance(value, str) and value != "dynamic":
             raise ValueError(f"`{name}` must be {usual} or 'dynamic'; got {value!r}.")
+    arrays, rest = eqx.partition(channel, eqx.is_array)
+    # The weights of a layer, which may be divided among devices, are measured together.
+    channel = eqx.combine(undivided(lambda arrays: arrays, arrays), rest)
     channel = _with_finite_outputs(channel)
     in_binning = Binning(in_bins, *valid_range("in_range", in_range or channel.in_range))
     if out_range == "dynamic":

@@ -133,8 +133,9 @@ class Binning(eqx.Module):
         position = jnp.clip(position, -self.bins - 1e3, 2 * self.bins + 1e3)
         inner = jnp.arange(1, self.bins, dtype=x.dtype)
         below = cumulative((inner - position[..., None]) / bandwidth)
-        ends = (*position.shape, 1)
-        below = jnp.concatenate([jnp.zeros(ends), below, jnp.ones(ends)], axis=-1, dtype=x.dtype)
+        end = below[..., :1]
+        ends = jnp.zeros_like(end), jnp.ones_like(end)
+        below = jnp.concatenate([ends[0], below, ends[1]], axis=-1, dtype=x.dtype)
         kept = known.astype(x.dtype)
         if self.out_of_range == "drop":
             distance = jnp.maximum(jnp.maximum(-position, position - self.bins), 0)

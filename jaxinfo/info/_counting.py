@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from .._core import undivided
+
 _CHUNK = 8192  # rows per one-hot product: bounds the one-hot matrices, fills the matrix units
 
 
@@ -18,12 +20,16 @@ def count_pairs(
 
     A number that is not a bin (negative, or `bins` and above) meets nothing. Exact in int32.
     """
-    return jax.lax.platform_dependent(
-        x,
-        y,
-        cpu=lambda x, y: _by_scatter(x, y, in_bins, out_bins),
-        default=lambda x, y: _by_product(x, y, in_bins, out_bins),
-    )
+
+    def counted(x: Array, y: Array) -> Array:
+        return jax.lax.platform_dependent(
+            x,
+            y,
+            cpu=lambda x, y: _by_scatter(x, y, in_bins, out_bins),
+            default=lambda x, y: _by_product(x, y, in_bins, out_bins),
+        )
+
+    return undivided(counted, x, y)
 
 
 def _by_scatter(x: Array, y: Array, in_bins: int, out_bins: int) -> Array:

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .._core import undivided
 from ._counting import count_pairs
 from ._influence import influence_of_cells
 
@@ -75,6 +76,9 @@ class PairHistogram(eqx.Module):
         $\phi / \sqrt N$ over a few samples, given as bin numbers, is that of the estimate, with all
         covariances between pairs.
         """
+        return undivided(PairHistogram._influence, self, x, y, batch=x)
+
+    def _influence(self, x: Array, y: Array) -> Float[Array, " n"]:
         inside = jnp.maximum(jnp.sum(self.counts, axis=(-2, -1)), 1)
         phi = influence_of_cells(self.counts) * (self.samples / inside)[..., None, None]
         in_bins, out_bins = self.counts.shape[2:]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Inexact, PRNGKeyArray
 
+from .._core import may_be_divided
 from ._base import AbstractLinearMap
 from ._numerics import uniform
 
@@ -93,18 +94,19 @@ class ButterflyLinear(AbstractLinearMap):
     ) -> Inexact[Array, "*batch out_features"]:
         log_n = (self.in_features - 1).bit_length()
         n = 1 << log_n
-        # The batch goes last, where it is contiguous whatever the stride.
-        columns = x.reshape(-1, self.in_features).T
-        columns = jnp.pad(columns, ((0, n - self.in_features), (0, 0)))[None]
+        # The batch goes last, where it is contiguous whatever the stride: as one axis, if it is all here.
+        rows = x if may_be_divided(x) else x.reshape(-1, self.in_features)
+        columns = jnp.moveaxis(rows, -1, 0)
+        columns = jnp.pad(columns, [(0, n - self.in_features)] + [(0, 0)] * (rows.ndim - 1))[None]
         order = range(log_n) if self.increasing_stride else reversed(range(log_n))
         for log_stride in order:
             columns = _factor(columns, self._blocks_of(log_stride), 1 << log_stride)
-        stacks, batch = self.twiddle.shape[0], columns.shape[-1]
-        columns = jnp.broadcast_to(columns, (stacks, n, batch)).reshape(stacks * n, batch)
+        stacks, batch = self.twiddle.shape[0], columns.shape[2:]
+        columns = jnp.broadcast_to(columns, (stacks, n, *batch)).reshape(stacks * n, *batch)
         wanted = 1 << (self.out_features - 1).bit_length()
         if n >= 2 * wanted:
-            columns = jnp.mean(columns.reshape(-1, wanted, batch), axis=0)
-        y = columns[: self.out_features].T
+            columns = jnp.mean(columns.reshape(-1, wanted, *batch), axis=0)
+        y = jnp.moveaxis(columns[: self.out_features], 0, -1)
         return y.reshape(*x.shape[:-1], self.out_features)
 
     def _blocks_of(self, log_stride: int) -> Inexact[Array, "stacks #blocks stride 2 2"]:
@@ -133,26 +135,26 @@ def _native_complex(array: Inexact[Array, "..."]) -> Inexact[Array, "..."]:
 
 
 def _factor(
-    columns: Inexact[Array, "#stacks n batch"],
+    columns: Inexact[Array, "#stacks n *batch"],
     t: Inexact[Array, "stacks #blocks stride 2 2"],
     stride: int,
-) -> Inexact[Array, "stacks n batch"]:
+) -> Inexact[Array, "stacks n *batch"]:
     """One butterfly factor: each 2 x 2 block applied to a pair of coordinates `stride` apart."""
-    stacks, n, batch = columns.shape
-    pairs = columns.reshape(stacks, n // (2 * stride), 2, stride, batch)
+    stacks, n, *batch = columns.shape
+    pairs = columns.reshape(stacks, n // (2 * stride), 2, stride, *batch)
     first, second = pairs[:, :, 0], pairs[:, :, 1]
 
     def entry(i, j):
-        own = t[..., i, j][..., None]
-        if t.shape[1] < pairs.shape[1]:
+        own = jnp.expand_dims(t[..., i, j], range(3, 3 + len(batch)))
+        if t.shape[1] < pairs.shape[1] or may_be_divided(columns):
             return own
         # Every pair has an entry of its own, whose gradient sums over the batch. Spread over the batch by
         # a product with ones, it does so by a matrix product: on a CPU three times as fast.
-        return jnp.matmul(own, jnp.ones((1, batch), t.dtype), precision=jax.lax.Precision.HIGHEST)
+        return jnp.matmul(own, jnp.ones((1, *batch), t.dtype), precision=jax.lax.Precision.HIGHEST)
 
     upper = entry(0, 0) * first + entry(0, 1) * second
     lower = entry(1, 0) * first + entry(1, 1) * second
-    return jnp.stack([upper, lower], axis=2).reshape(t.shape[0], n, batch)
+    return jnp.stack([upper, lower], axis=2).reshape(t.shape[0], n, *batch)
 
 
 def _orthogonal(key: PRNGKeyArray, blocks: tuple[int, ...]) -> Inexact[Array, "*blocks 2 2"]:

@@ -12,10 +12,13 @@ Joffrain, Low, Quintana-Orti, van de Geijn and Van Zee (2006), *Accumulating Hou
 transformations, revisited*, ACM Trans. Math. Softw. 32:169.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from .._core import may_be_divided
 from ._loading import as_inexact
 from ._numerics import at_least_single
 
@@ -83,11 +86,14 @@ def reflect(
     if v.shape[0] == 0:
         return x.astype(dtype)
     inverse_T = jnp.eye(v.shape[0], dtype=v.dtype) / 2 + jnp.triu(v @ v.T, 1)
+    # For the inverse product T is transposed.
+    solve = functools.partial(jax.lax.linalg.triangular_solve, transpose_a=backwards, lower=False)
+    if may_be_divided(x):
+        return (x - (x @ v.T) @ solve(inverse_T, v, left_side=True)).astype(dtype)
+    # Cheaper for fewer vectors than reflections, but it merges the axes of a batch: (x V) T is the row
+    # vector z with z T^-1 = x V.
     rows = (x @ v.T).reshape(-1, v.shape[0])
-    # (x V) T is the row vector z with z T^-1 = x V; for the inverse product T is transposed.
-    z = jax.lax.linalg.triangular_solve(
-        inverse_T.astype(rows.dtype), rows, left_side=False, transpose_a=backwards, lower=False
-    )
+    z = solve(inverse_T.astype(rows.dtype), rows, left_side=False)
     return (x - z.reshape(*x.shape[:-1], v.shape[0]) @ v).astype(dtype)
 
 

@@ -12,6 +12,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray, Shaped
 
+from .._core import may_be_divided
 from ._base import AbstractLinearMap
 from ._linear import Linear
 from ._loading import as_inexact, fill_from_source
@@ -337,7 +338,7 @@ def _by_rows(
     The transpose of any other form copies its operands. But an axis that is divided among devices
     would have to be gathered first, so there the axes stay.
     """
-    if not jax.typeof(x).sharding.mesh.empty:
+    if may_be_divided(x):
         return product(x)
     y = product(x.reshape(-1, x.shape[-1]))
     return y.reshape(*x.shape[:-1], y.shape[-1])

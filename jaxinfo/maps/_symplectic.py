@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
-from .._core import checked
+from .._core import checked, undivided
 from ._base import AbstractSquareMap
 from ._numerics import at_least_single, largest, uniform
 from ._options import even
@@ -56,10 +56,7 @@ class SymplecticLinear(AbstractExchange):
         self, x: Inexact[Array, "*batch in_features"], key: PRNGKeyArray | None
     ) -> Inexact[Array, "*batch out_features"]:
         q, p = jnp.split(x, 2, axis=-1)
-        A = at_least_single(self.weight)
-        # p A^-T is the transpose of the solution of A y = p^T.
-        rows = at_least_single(p).reshape(-1, A.shape[0])
-        solved = jnp.linalg.solve(A, rows.T).T.reshape(p.shape).astype(p.dtype)
+        solved = undivided(_times_inverse_transpose, p, self.weight, batch=p)
         return jnp.concatenate([-solved, q @ self.weight], axis=-1)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
@@ -67,6 +64,15 @@ class SymplecticLinear(AbstractExchange):
         A = W[:half, half:]
         singular = ~jnp.all(jnp.isfinite(jnp.linalg.inv(A)))
         return {"weight": checked(A, singular, "The upper right block of `W` must be invertible.")}
+
+
+def _times_inverse_transpose(
+    p: Inexact[Array, "*batch n"], A: Inexact[Array, "n n"]
+) -> Inexact[Array, "*batch n"]:
+    """$p A^{-T}$, the transpose of the solution of $A y = p^T$."""
+    rows = at_least_single(p).reshape(-1, A.shape[0])
+    solved = jnp.linalg.solve(at_least_single(A), rows.T).T
+    return solved.reshape(p.shape).astype(p.dtype)
 
 
 class ShearSymplecticLinear(AbstractSquareMap):

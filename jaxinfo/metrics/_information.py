@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from .._core import safe_divide, xlog2x
+from .._core import safe_divide, undivided, xlog2x
 from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
@@ -133,5 +133,7 @@ def _contingency(a: Input, b: Input, n_labels: int, mask: Mask) -> Float[Array, 
     counted = inside if mask is None else inside & mask
     row, column = (jnp.where(counted, x, 0).astype(jnp.int32) for x in (a, b))
     cell = jnp.where(counted, row * n_labels + column, n_labels**2)
-    counts = jnp.zeros(n_labels**2, jnp.int32).at[cell].add(1, mode="drop")
+    counts = undivided(
+        lambda cell: jnp.zeros(n_labels**2, jnp.int32).at[cell].add(1, mode="drop"), cell
+    )
     return counts.reshape(n_labels, n_labels).astype(float)

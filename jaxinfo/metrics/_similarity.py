@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from .._core import as_inexact, moderate, over_largest
+from .._core import as_inexact, moderate, over_largest, undivided
 from ._batch import Input, rows
 
 Mask = Bool[Input, " n"] | None
@@ -27,7 +27,11 @@ def measure_Pearson_correlation(
     >>> measure_Pearson_correlation(x, 5 - 2 * x).round(4)
     Array([-1.], dtype=float32)
     """
-    a, b = (_unit(_centred(x, mask, 0)) for x in rows("(n, d)", mask, a=a, b=b))
+    return undivided(_correlation, *rows("(n, d)", mask, a=a, b=b), mask)
+
+
+def _correlation(a: Array, b: Array, mask: Mask) -> Float[Array, " d"]:
+    a, b = (_unit(_centred(x, mask, 0)) for x in (a, b))
     return jnp.sum(a * b, axis=0)
 
 
@@ -51,7 +55,11 @@ def measure_linear_CKA(
     >>> measure_linear_CKA(x, -3 * x[:, ::-1]).round(5)
     Array(1., dtype=float32)
     """
-    a, b = (_centred(x, mask, None) for x in rows("(n, d)", mask, leading=1, a=a, b=b))
+    return undivided(_alignment, *rows("(n, d)", mask, leading=1, a=a, b=b), mask)
+
+
+def _alignment(a: Array, b: Array, mask: Mask) -> Float[Array, ""]:
+    a, b = (_centred(x, mask, None) for x in (a, b))
     n, features = a.shape[0], a.shape[1] + b.shape[1]
     if n < features:
         left, right = a @ a.T, b @ b.T

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
-from .._core import as_inexact, over_largest, safe_divide
+from .._core import as_inexact, over_largest, safe_divide, undivided
 from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
@@ -77,7 +77,8 @@ def measure_gini_index(codes: Codes, preserve_batch: bool = True, *, mask: Mask 
     """
     (codes,) = rows("(n, d)", mask, codes=codes)
     d = codes.shape[1]
-    size = jnp.sort(over_largest(jnp.abs(as_inexact(codes)), 1), axis=1)
+    size = over_largest(jnp.abs(as_inexact(codes)), 1)
+    size = undivided(lambda size: jnp.sort(size, axis=1), size, batch=size)
     weights = 2 * jnp.arange(1, d + 1) - d - 1
     score = safe_divide(jnp.sum(weights * size, axis=1), d * jnp.sum(size, axis=1))
     return over_batch(score, preserve_batch, mask)

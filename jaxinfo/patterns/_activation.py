@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real, Shaped
 
-from .._core import checked, is_traced
+from .._core import checked, is_traced, undivided
 from ._distinct import pattern_slots
 from ._packed import WORD, PackedPatterns, packed_over_examples, words_for
 
@@ -181,13 +181,15 @@ def _patterns(X: Float[Array, "n d"], G: Float[Array, "d m"], strict: bool) -> P
 
         return jax.lax.map(block, jnp.moveaxis(by_block, 1, 0)).reshape(-1, words_for(n))[:m]
 
-    words = jax.lax.platform_dependent(
-        X,
-        G,
-        cpu=functools.partial(blocked, _CPU_BLOCK),
-        default=functools.partial(blocked, _ACCELERATOR_BLOCK),
-    )
-    return PackedPatterns(words, n)
+    def words(X: Array, G: Array) -> Array:
+        return jax.lax.platform_dependent(
+            X,
+            G,
+            cpu=functools.partial(blocked, _CPU_BLOCK),
+            default=functools.partial(blocked, _ACCELERATOR_BLOCK),
+        )
+
+    return PackedPatterns(undivided(words, X, G), n)
 
 
 def _near_one(matrix: Float[Array, "rows columns"], axis: int) -> Float[Array, "rows columns"]:
@@ -222,13 +224,13 @@ def _with_bias(X: Array, G: Array) -> tuple[Float[Array, "n d"], Float[Array, "d
         last = X[:, -1:]
         X = checked(
             X,
-            jnp.any(last != last[:1]) | jnp.any(last == 0),
+            ~_is_constant(last) | jnp.any(last == 0),
             "With `bias=True`, the last column of `X` was taken for the one that carries the bias, "
             "and must be a constant other than 0. Append a column of ones to `X` and a row to `G` "
             "(zeros, or the biases).",
         )
     else:
-        X = jnp.concatenate([X, jnp.ones_like(X, shape=(X.shape[0], 1))], axis=1)
+        X = jnp.pad(X, ((0, 0), (0, 1)), constant_values=1)
     if G.shape[0] < X.shape[1]:
         G = jnp.concatenate([G, jnp.zeros_like(G, shape=(1, G.shape[1]))])
     return X, G
@@ -243,7 +245,11 @@ def _ends_in_constant(X: Array) -> bool:
             "whether the last column of `X` is the constant one. Add a column of ones to `X` "
             "yourself, and a last row to `G`, and pass `bias=False`."
         )
-    return bool(jnp.all(X[:, -1] == X[0, -1]))
+    return bool(_is_constant(X[:, -1:]))
+
+
+def _is_constant(column: Float[Array, "n 1"]) -> Bool[Array, ""]:
+    return undivided(lambda column: jnp.all(column == column[:1]), column)
 
 
 @functools.partial(jax.jit, static_argnames=("proportion", "strict"))
@@ -286,7 +292,7 @@ def _active_on(X: Array, G: Array, proportion: float, strict: bool) -> Float[Arr
         "`active_proportion` sets the bias of each gate: the last row of `G` must be zeros, or be "
         "left out.",
     )
-    return G.at[-1].set(_bias_for(X, G, proportion, strict))
+    return G.at[-1].set(undivided(_bias_for, X, G, proportion, strict))
 
 
 def _kept(patterns: PackedPatterns, duplicates: bool, zero: bool) -> np.ndarray:

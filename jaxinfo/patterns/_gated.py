@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .._core import is_traced
+from .._core import is_traced, undivided
 from ._activation import activation_patterns, as_data_and_gates, finite
 from ._packed import is_active
 
@@ -174,7 +174,8 @@ def fit_gated_relu(
         raise ValueError(f"`penalty` and `tol` must be above 0; got {penalty} and {tol}.")
     masks = gated_relu_masks(X, G, strict=strict)
     target = y[:, None] if y.ndim == 1 else y
-    weights, fit = _fista(X, target, masks, jnp.asarray(penalty, X.dtype), tol, max_steps, progress)
+    penalty = jnp.asarray(penalty, X.dtype)
+    weights, fit = undivided(_fista, X, target, masks, penalty, tol, max_steps, progress)
     return GatedReLU(G, weights, strict), fit
 
 

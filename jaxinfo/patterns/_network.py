@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .._core import as_inexact, group_rows
+from .._core import as_inexact, group_rows, undivided
 from ..activations import Activation
 from ..network import Topology, topology_of
 from ._activation import finite
@@ -72,7 +72,7 @@ def network_patterns(
         )
     kinks = tuple(_kinks_by_layer(topology).items())
     _warn_of_uncounted(topology)
-    words = _network_words(topology, X, kinks, strict)
+    words = undivided(_network_words, topology, X, kinks, strict)
     names = [name for layer, places in kinks for name in _names(layer, places)]
     return {name: PackedPatterns(words[name], X.shape[0]) for name in names}
 
@@ -210,7 +210,8 @@ def _held(
     inside = between @ np.array([[0.75, 0.25], [0.25, 0.75]])
     points = jnp.asarray([[first - 2, first - 1], *inside, [last + 1, last + 2]], z.dtype)
     piece = sum(is_active(z - place, strict).astype(jnp.int32) for place in places)
-    low, high = points[piece, 0], points[piece, 1]
+    sides = [piece == i for i in range(len(points))]
+    low, high = jnp.select(sides, list(points[:, 0])), jnp.select(sides, list(points[:, 1]))
     dtype = jax.eval_shape(activation, z).dtype  # of a gate: bool
     at_low, at_high = activation(low).astype(z.dtype), activation(high).astype(z.dtype)
     slope = (at_high - at_low) / (high - low)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real, Shaped, UInt32
 
-from .._core import is_traced
+from .._core import is_traced, undivided
 
 WORD = 32
 
@@ -68,7 +68,7 @@ class PackedPatterns(eqx.Module):
             raise ValueError(
                 f"`matrix` must be a matrix, one pattern a column; got shape {matrix.shape}."
             )
-        return cls(pack_rows(matrix).T, matrix.shape[0])
+        return cls(undivided(pack_rows, matrix).T, matrix.shape[0])
 
     @property
     def p(self) -> int:

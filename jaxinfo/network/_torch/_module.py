@@ -10,6 +10,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array
 
+from ..._core import undivided
 from ._graph import Graph, Ref, evaluate, refs
 from ._named import named_leaves, path_name, with_children
 
@@ -45,14 +46,9 @@ class Imported(eqx.Module):
         Inputs are given by position, in torch's order, or by name.
         """
         given, mode = self._inputs(args, kwargs)
-        match mode:
-            case "each":
-                return jax.vmap(lambda one: self._run(one, single=False)[0])(given)
-            case "one":
-                return self._run_one(given)
-            case "each one":
-                return jax.vmap(self._run_one)(given)
-        return self._run(given, single=mode == "single")[0]
+        # torch's programs merge and split the batch axis at will.
+        batch = None if mode in ("one", "single") else next(iter(given.values()), None)
+        return undivided(lambda model, given: model._outputs(given, mode), self, given, batch=batch)
 
     def state_dict(self) -> dict[str, Any]:
         """The parameters and buffers by torch's names; tied ones appear under each name.
@@ -74,6 +70,16 @@ class Imported(eqx.Module):
         return jtu.tree_unflatten(
             treedef, [path_name(path) in self._names.trained for path, _ in leaves]
         )
+
+    def _outputs(self, given: Mapping[str, Array], mode: str) -> Any:
+        match mode:
+            case "each":
+                return jax.vmap(lambda one: self._run(one, single=False)[0])(given)
+            case "one":
+                return self._run_one(given)
+            case "each one":
+                return jax.vmap(self._run_one)(given)
+        return self._run(given, single=mode == "single")[0]
 
     def _run(self, given: Mapping[str, Array], *, single: bool) -> tuple[Any, dict[str, Any]]:
         leaves, source = self.state_dict(), self._names.source
