@@ -3,7 +3,6 @@
 from ._devices import may_be_divided as may_be_divided, undivided as undivided
 from ._errors import (
     checked as checked,
-    is_traced as is_traced,
     one_of as one_of,
     require as require,
     unknown_name as unknown_name,
@@ -17,6 +16,7 @@ from ._numerics import (
     xlog2x as xlog2x,
 )
 from ._random import uniform as uniform
+from ._tracing import is_traced as is_traced, values_now as values_now
 from ._words import (
     bits_for as bits_for,
     group_rows as group_rows,

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import equinox as eqx
-import jax.core
 from jaxtyping import Array, Bool
+
+from ._tracing import is_traced
 
 T = TypeVar("T")
 
@@ -36,11 +37,6 @@ def value_checks(enabled: bool = True) -> Iterator[None]:
         yield
     finally:
         _traced_checks = before
-
-
-def is_traced(x: Any) -> bool:
-    """Whether the value of `x` is not known yet, because it is inside a transformation."""
-    return isinstance(x, jax.core.Tracer)
 
 
 def checked(x: T, bad: Bool[Array, ""] | bool, message: str) -> T:

@@ -4,12 +4,11 @@ import functools
 from collections.abc import Callable
 from math import inf
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._core import unknown_name
+from .._core import unknown_name, values_now
 from . import _functions as f, _thresholds as t
 from ._activation import Activation, Elementwise
 from ._derivatives import d_heaviside, d_threshold
@@ -173,9 +172,8 @@ def as_activation(activation: str | Elementwise | None) -> Activation:
     recognised = recognise(activation)
     if recognised is not None:
         return recognised
-    with jax.ensure_compile_time_eval():
-        values = activation(jnp.linspace(-10.0, 10.0, 4097))
-        lower, upper = float(jnp.nanmin(values)), float(jnp.nanmax(values))
+    values = np.asarray(values_now(activation, np.linspace(-10, 10, 4097, dtype=np.float32)))
+    lower, upper = float(np.nanmin(values)), float(np.nanmax(values))
     name = getattr(activation, "__name__", type(activation).__name__)
     return Activation(name, activation, lower, upper)
 
@@ -186,8 +184,7 @@ def recognise(fn: Callable[[Array], Array]) -> Activation | None:
     Decided by values, not by name or by code: `jnp.maximum(x, 0)` is ReLU however it is written.
     The nearest entry within rounding wins, so that bfloat16 models are recognised too.
     """
-    with jax.ensure_compile_time_eval():
-        raw = fn(jnp.asarray(_GRID))
+    raw = values_now(fn, _GRID)
     values = np.asarray(raw, np.float64)
     tolerance = max(2e-6, 2 * float(jnp.finfo(raw.dtype).eps))
     table = _table()
@@ -207,5 +204,4 @@ _GRID = np.concatenate(
 @functools.cache
 def _table() -> np.ndarray:
     """The value of each entry on the grid."""
-    with jax.ensure_compile_time_eval():
-        return np.stack([np.asarray(entry(jnp.asarray(_GRID)), np.float64) for entry in _ENTRIES])
+    return np.asarray(values_now(lambda x: [entry(x) for entry in _ENTRIES], _GRID), np.float64)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
-from .._core import checked, undivided
+from .._core import checked, may_be_divided
 from ._base import AbstractSquareMap
 from ._numerics import at_least_single, largest, uniform
 from ._options import even
@@ -56,7 +56,7 @@ class SymplecticLinear(AbstractExchange):
         self, x: Inexact[Array, "*batch in_features"], key: PRNGKeyArray | None
     ) -> Inexact[Array, "*batch out_features"]:
         q, p = jnp.split(x, 2, axis=-1)
-        solved = undivided(_times_inverse_transpose, p, self.weight, batch=p)
+        solved = _times_inverse_transpose(p, self.weight)
         return jnp.concatenate([-solved, q @ self.weight], axis=-1)
 
     def _nearest(self, W: Inexact[Array, "..."]) -> dict[str, Array]:
@@ -70,8 +70,10 @@ def _times_inverse_transpose(
     p: Inexact[Array, "*batch n"], A: Inexact[Array, "n n"]
 ) -> Inexact[Array, "*batch n"]:
     """$p A^{-T}$, the transpose of the solution of $A y = p^T$."""
-    rows = at_least_single(p).reshape(-1, A.shape[0])
-    solved = jnp.linalg.solve(at_least_single(A), rows.T).T
+    wide, A = at_least_single(p), at_least_single(A)
+    if may_be_divided(p):  # a solution merges the axes of a batch
+        return (wide @ jnp.linalg.inv(A).T).astype(p.dtype)
+    solved = jnp.linalg.solve(A, wide.reshape(-1, A.shape[0]).T).T
     return solved.reshape(p.shape).astype(p.dtype)
 
 

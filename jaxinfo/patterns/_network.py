@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .._core import as_inexact, group_rows, undivided
+from .._core import as_inexact, group_rows, undivided, values_now
 from ..activations import Activation
 from ..network import Topology, topology_of
 from ._activation import finite
@@ -276,8 +276,7 @@ def _kinks(activation: Activation | None) -> tuple[float, ...]:
         return ()
 
     def values(z: np.ndarray) -> np.ndarray:
-        with jax.ensure_compile_time_eval():
-            return np.asarray(activation(jnp.asarray(z, jnp.float32)), np.float64)
+        return np.asarray(values_now(activation, z.astype(np.float32)), np.float64)
 
     far = 1.1 * 2.0 ** np.arange(6, 13)
     # Off the round numbers, where steps may have a value of their own.

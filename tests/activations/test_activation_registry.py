@@ -14,6 +14,7 @@ from jaxinfo.activations import (
     ACTIVATIONS,
     Activation,
     Piece,
+    _registry,
     _shape,
     as_activation,
     create_function,
@@ -231,6 +232,18 @@ def test_shape_of_a_few_by_hand():
     assert ACTIVATIONS["tanh"].breakpoints == ACTIVATIONS["tanh"].turning_points == ()
     assert ACTIVATIONS["relu"].turning_points == ()
     assert ACTIVATIONS["lrelu"] is ACTIVATIONS["leaky_relu"]
+
+
+def test_recognises_while_it_is_mapped():
+    found = []
+
+    def one(x):
+        _registry._table.cache_clear()  # as in a new process
+        found.extend((recognise(jax.nn.silu), as_activation(lambda x: 3 * jax.nn.relu(x) - x)))
+        return x
+
+    jax.vmap(one)(jnp.ones(2))
+    assert found[0].name == "silu" and found[1].lower == 0 and found[1].upper == 20
 
 
 def test_recognises_itself_jitted():
