@@ -195,11 +195,12 @@ def _inlined(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
 
     A function with a derivative rule of its own (`jax.nn.relu`) is kept whole, so that the rule
     stays in force, unless parameters may meet data inside it. What is written in one way for each
-    platform is read as it is written for all others.
+    platform is read as it is written for all others, if it is.
     """
     name = eqn.primitive.name
-    if name == "cond" and eqn.params.get("branches_platforms") is not None:
-        return eqn.params["branches"][-1]
+    platforms = eqn.params.get("branches_platforms") or ()
+    if None in platforms:
+        return eqn.params["branches"][platforms.index(None)]
     if name not in _CALLS or _CALLS[name] not in eqn.params:
         return None
     inner = eqn.params[_CALLS[name]]

@@ -13,6 +13,7 @@ from models import Encoder, Residual, Twice, convolutional
 
 import jaxinfo
 from jaxinfo.network import Channel, Topology, topology_of
+from jaxinfo.network._program import trace
 
 
 def mlp(key):
@@ -344,3 +345,14 @@ def test_a_channel_must_end_in_real_numbers():
     with pytest.raises(TypeError, match="real numbers; got complex64.*absolute value"):
         Channel(jnp.fft.fft, (4,))
     assert Channel(jnp.fft.fft, (4,), activation=jnp.abs)(jnp.ones(4)).dtype == jnp.float32
+
+
+def test_what_is_written_per_platform_is_read_as_for_all_others():
+    def operations(**others):
+        def fn(x):
+            return jax.lax.platform_dependent(x, cpu=lambda x: x + x, **others)
+
+        return [op.name for op in trace(fn, 1.0)[0].ops]
+
+    assert operations(default=lambda x: 2 * x) == ["platform_index", "mul"]
+    assert operations(cuda=lambda x: 3 * x - x) == ["platform_index", "cond"]  # left as it is
