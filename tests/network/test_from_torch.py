@@ -469,25 +469,17 @@ def test_unsupported_operators_are_listed_together():
 
 
 def test_what_depends_on_the_values_of_the_data_is_refused_in_words():
-    class Applied(nn.Module):
-        def __init__(self, fn):
-            super().__init__()
-            self.fn = fn
-
-        def forward(self, x):
-            return self.fn(x)
-
     def selects(x):
         return torch.special.bessel_j0(x[x > 0]), torch.nonzero(x)
 
     with pytest.raises(UnsupportedOperators) as caught:
-        from_torch(nn.Sequential(nn.Identity(), Applied(selects)), torch.randn(2, 3))
+        from_torch(nn.Sequential(nn.Identity(), torch_zoo.Function(selects)), torch.randn(2, 3))
     message = str(caught.value)
     for operator in ("aten.index.Tensor", "aten.nonzero.default"):
         assert f"{operator}  used by 1, with a result whose shape depends on the data" in message
     assert "torch_operator('aten.special_bessel_j0.default')" in message and "mask" in message
     with pytest.raises(NotImplementedError, match="torch.export cannot .*(?s:.*)torch.where"):
-        from_torch(Applied(lambda x: x if x.sum() > 0 else -x), torch.randn(2, 3))
+        from_torch(torch_zoo.Function(lambda x: x if x.sum() > 0 else -x), torch.randn(2, 3))
 
 
 def test_an_operator_can_be_registered(monkeypatch):

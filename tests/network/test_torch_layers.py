@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
+from torch_zoo import Function  # noqa: E402
 
 GRID = torch.linspace(-1, 1, 12).reshape(1, 2, 3, 2)
 
@@ -28,15 +29,6 @@ class Each(nn.Module):
     def forward(self, x):
         x = self.stem(x)
         return tuple(layer(x) for layer in self.layers)
-
-
-class Function(nn.Module):
-    def __init__(self, fn):
-        super().__init__()
-        self.fn = fn
-
-    def forward(self, x):
-        return self.fn(x)
 
 
 def one_dimensional():
