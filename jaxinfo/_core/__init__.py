@@ -8,6 +8,12 @@ from ._errors import (
     unknown_name as unknown_name,
     value_checks as value_checks,
 )
+from ._files import (
+    FileFormatError as FileFormatError,
+    path_of as path_of,
+    reading as reading,
+    zip_members as zip_members,
+)
 from ._numerics import (
     as_inexact as as_inexact,
     moderate as moderate,

@@ -13,8 +13,8 @@ from jaxtyping import Array
 
 from ..._core import require
 from . import _operators as _operators  # fills the table
+from ._archive import load_program
 from ._export import evaluation_mode, export, export_one, has_free_batch, to_core
-from ._files import load_program
 from ._module import Imported, Names, make
 from ._tensors import to_array, to_numpy
 from ._translate import translate
@@ -28,6 +28,7 @@ def from_torch(
     verify: bool = True,
     batch_axis: int | None = 0,
     tolerance: float | None = None,
+    trusted: bool = False,
 ) -> Imported:
     r"""A PyTorch model as an Equinox module that computes the same, in evaluation mode.
 
@@ -41,8 +42,9 @@ def from_torch(
 
     **Arguments:**
 
-    - `model`: a `torch.nn.Module`; the path of a `.pt2` file or what `torch.export.export` returned,
-        which need no source code of the model (and keep a batch size that was fixed on export).
+    - `model`: a `torch.nn.Module`; what `torch.export.export` returned, or the path of a `.pt2` file
+        of it, which need no source code of the model (and keep a batch size that was fixed on
+        export).
     - `example_input`: a tensor as the model takes it, usually with a batch axis; a tuple for several
         positional inputs, a dictionary for keyword inputs. Not needed for an exported program.
     - `verify`: compare outputs, the values inside every layer, and the gradients of all trained
@@ -51,6 +53,9 @@ def from_torch(
     - `batch_axis`: the axis of the inputs that counts examples (1 for a recurrent network that takes
         time first), `None` if there is none.
     - `tolerance`: largest accepted relative error; by default 1e-5 in float32, 1e-10 in float64.
+    - `trusted`: needed for a `.pt2` file, which is a program, and loading a program may run what is
+        in it. Pass `True` for a file that you made yourself. What a model does not need (pickled
+        constants, native libraries) is refused even then.
 
     **Raises:** `UnsupportedOperators` listing every operator that has no JAX counterpart, with the
     modules that use it; `ImportMismatch` if the comparison fails; `ValueError` for float64
@@ -72,8 +77,8 @@ def from_torch(
     args, kwargs = _arguments(example_input)
     name = type(model).__name__
     if isinstance(model, str | os.PathLike):
-        name = pathlib.Path(model).stem
-        model = load_program(model)
+        name = pathlib.Path(os.fspath(model)).stem
+        model = load_program(model, trusted)
     if isinstance(model, torch.export.ExportedProgram):
         program, model = model, model.module()
         if example_input is None:
