@@ -16,7 +16,7 @@ from . import _operators as _operators  # fills the table
 from ._archive import load_program
 from ._export import evaluation_mode, export, export_one, has_free_batch, to_core
 from ._module import Imported, Names, make
-from ._tensors import to_array, to_numpy
+from ._tensors import copies, to_array, to_numpy
 from ._translate import translate
 from ._verify import verify as compare
 
@@ -133,7 +133,8 @@ def _check_example(torch: Any, model: Any, args: Any, kwargs: Any) -> None:
         )
     with evaluation_mode(model), torch.no_grad():
         try:
-            model(*args, **kwargs)
+            given, named = copies((args, kwargs))
+            model(*given, **named)
         except Exception as error:
             raise ValueError(f"The model does not accept `example_input`: {error}") from error
 

@@ -46,9 +46,10 @@ def translate(program: Any, batch_axis: int | None) -> Exported:
     """
     torch = require("torch", extra="torch")
     signature = program.graph_signature
-    if signature.buffers_to_mutate or getattr(signature, "user_inputs_to_mutate", None):
+    # What it writes to its inputs is a value like any other, which the caller does not get to see.
+    if signature.buffers_to_mutate:
         raise NotImplementedError(
-            "The model writes to its own state or to its inputs while it runs: "
+            "The model writes to its own state while it runs: "
             f"{sorted({*signature.buffers_to_mutate.values()})}. Import a model without that, such "
             "as one in evaluation mode and without a cache."
         )

@@ -24,7 +24,7 @@ from .._proof import (
 from ._export import evaluation_mode
 from ._graph import Spec, refs
 from ._module import Imported
-from ._tensors import to_numpy
+from ._tensors import copies, to_numpy
 from ._translate import Exported
 
 
@@ -106,7 +106,8 @@ def _torch_side(
 ) -> Any:
     """Outputs, values by node, random weights of the outputs, and the gradients they give."""
     with evaluation_mode(model), torch.enable_grad():
-        theirs = _tensors(torch, model(*args, **kwargs))
+        given, named = copies((args, dict(kwargs)))
+        theirs = _tensors(torch, model(*given, **named))
         real = [torch.view_as_real(y.resolve_conj()) if y.is_complex() else y for y in theirs]
         floating = [y for y in real if y.is_floating_point()]
         weights = [torch.randn(y.shape, generator=generator).to(y.dtype) for y in floating]
@@ -159,7 +160,7 @@ def _node_values(torch: Any, exported: Exported, args: Any, kwargs: Any) -> dict
     inputs = dict(
         zip(
             signature.user_inputs,
-            torch.utils._pytree.tree_leaves((args, dict(kwargs))),
+            torch.utils._pytree.tree_leaves(copies((args, dict(kwargs)))),
             strict=True,
         )
     )

@@ -168,7 +168,7 @@ def _as_dtype(name: str, value: np.ndarray, dtype: Any) -> Array:
     if not _holds(jnp.dtype(dtype), value.dtype):
         raise ValueError(
             f"{name!r} is of dtype {value.dtype.name} in the file and {jnp.dtype(dtype).name} in the "
-            "model, which does not hold all values of the former. Convert one of them first."
+            "model, which does not hold all values of the former exactly. Convert one of them first."
         )
     return jnp.asarray(value.astype(dtype))
 
