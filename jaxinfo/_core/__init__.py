@@ -7,9 +7,11 @@ from ._errors import (
     require as require,
     unknown_name as unknown_name,
     value_checks as value_checks,
+    whole as whole,
 )
 from ._numerics import (
     as_inexact as as_inexact,
+    as_real as as_real,
     moderate as moderate,
     over_largest as over_largest,
     safe_divide as safe_divide,
