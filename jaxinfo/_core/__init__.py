@@ -7,6 +7,7 @@ from ._errors import (
     require as require,
     unknown_name as unknown_name,
     value_checks as value_checks,
+    whole as whole,
 )
 from ._files import (
     FileFormatError as FileFormatError,
@@ -16,6 +17,7 @@ from ._files import (
 )
 from ._numerics import (
     as_inexact as as_inexact,
+    as_real as as_real,
     moderate as moderate,
     over_largest as over_largest,
     safe_divide as safe_divide,

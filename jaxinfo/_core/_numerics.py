@@ -33,8 +33,14 @@ def moderate(x: Float[Array, "..."], axis: Axis = None) -> Float[Array, "..."]:
     Exact, unlike a division. For what does not change with the scale of `x`.
     """
     largest = jnp.max(jnp.abs(jax.lax.stop_gradient(x)), axis=axis, keepdims=True, initial=0)
-    far = 2.0 ** (jnp.finfo(x.dtype).maxexp // 4)
-    return x * jnp.where(largest > 1, 1 / far, far).astype(x.dtype)
+    info = jnp.finfo(x.dtype)
+    far = 2.0 ** (info.maxexp // 4)
+    # Most platforms take a subnormal number for 0: its digits are read as the whole number they are.
+    bits = jax.lax.bitcast_convert_type(x, f"int{info.bits}")
+    digits = (bits & (2**info.nmant - 1)).astype(x.dtype)
+    subnormal = (jnp.abs(x) < info.tiny) & (digits > 0)
+    raised = jnp.where(bits < 0, -digits, digits) * (far * float(info.smallest_subnormal))
+    return jnp.where(largest > 1, x / far, jnp.where(subnormal, raised, x * far))
 
 
 def over_largest(x: Float[Array, "..."], axis: Axis = None) -> Float[Array, "..."]:
@@ -49,6 +55,24 @@ def over_largest(x: Float[Array, "..."], axis: Axis = None) -> Float[Array, "...
 
 
 def as_inexact(x: ArrayLike) -> Inexact[Array, "..."]:
-    """`x` as an array of floating (or complex) numbers: integers and booleans become floats."""
+    """`x` as an array of floating (or complex) numbers: integers and booleans become floats.
+
+    For what is done entry by entry, in the precision of the entries.
+    """
     x = jnp.asarray(x)
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)
+
+
+def as_real(x: ArrayLike) -> Float[Array, "..."]:
+    """`x` as an array of real numbers wide enough to be added, squared and subtracted.
+
+    The gate for the arrays of users, wherever entries are put together: integers and booleans of
+    any width become the default floats (which with 64 bits hold any count), half precision becomes
+    single, single and double stay.
+
+    **Raises:** `TypeError` for complex numbers.
+    """
+    x = as_inexact(x)
+    if jnp.iscomplexobj(x):
+        raise TypeError(f"Expected real numbers; got {x.dtype} of shape {x.shape}.")
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
