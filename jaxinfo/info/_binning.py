@@ -58,8 +58,8 @@ class Binning(eqx.Module):
         self.bins = whole("bins", bins)
         if not 2 <= self.bins <= _MOST_BINS:
             raise ValueError(
-                f"`bins` must lie between 2, since one bin holds no bits, and {_MOST_BINS}; got "
-                f"{bins}."
+                f"`bins` must be at least 2, since one bin holds no bits, and at most {_MOST_BINS}; "
+                f"got {bins}."
             )
         lower, upper = jnp.asarray(lower, float), jnp.asarray(upper, float)
         known = not (is_traced(lower) or is_traced(upper))

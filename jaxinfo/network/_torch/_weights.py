@@ -175,9 +175,9 @@ def _as_dtype(name: str, value: np.ndarray, dtype: Any) -> Array:
 
 def _holds(wide: np.dtype, narrow: np.dtype) -> bool:
     """Whether every value of one dtype is one of the other."""
-    if wide == narrow or narrow == bool:
+    if wide == narrow or narrow.kind == "b":
         return True
-    if wide == bool or jnp.issubdtype(narrow, jnp.complexfloating) > (wide.kind == "c"):
+    if wide.kind == "b" or jnp.issubdtype(narrow, jnp.complexfloating) > (wide.kind == "c"):
         return False
     if not jnp.issubdtype(narrow, jnp.integer):
         if jnp.issubdtype(wide, jnp.integer):
