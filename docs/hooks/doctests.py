@@ -21,7 +21,7 @@ class _Fences(Preprocessor):
 
 
 class _Doctests(Extension):
-    def extendMarkdown(self, md):  # noqa: N802
+    def extendMarkdown(self, md):
         md.preprocessors.register(_Fences(md), "doctests", 40)  # before the fences are read, at 25
 
 
