@@ -35,7 +35,8 @@ class Binning(eqx.Module):
     - `out_of_range`: `"drop"` or `"clip"`, static.
 
     **Raises:** `TypeError` for bins that are not a whole number; `ValueError` for fewer than two or
-    more than $2^{18}$, and for bounds that are reversed, not finite, or a subnormal number apart.
+    more than $2^{18}$, and for bounds that are reversed, not finite, or so near to
+    each other that a bin would be narrower than the smallest normal number.
 
     >>> import jax.numpy as jnp
     >>> Binning(4, 0.0, 1.0).index(jnp.array([0.0, 0.25, 0.99, 1.0, 1.1]))
@@ -65,13 +66,14 @@ class Binning(eqx.Module):
         known = not (is_traced(lower) or is_traced(upper))
         # JAX takes a subnormal number for 0, NumPy does not.
         low, high = (np.asarray(lower), np.asarray(upper)) if known else (lower, upper)
-        apart = (low == high) | (high / 2 - low / 2 >= jnp.finfo(lower.dtype).tiny / 2)
+        least = self.bins * float(jnp.finfo(lower.dtype).tiny)
+        apart = (low == high) | (high / 2 - low / 2 >= least / 2)
         finite = jnp.isfinite(low) & jnp.isfinite(high)
         self.lower = checked(
             lower,
             ~jnp.all(finite & (low <= high) & apart),
-            "A range must be finite, with `lower <= upper` and not a subnormal number between "
-            f"them; got ({_show(lower)}, {_show(upper)}).",
+            "A range must be finite with `lower <= upper`, and its bins no narrower than the "
+            f"smallest normal number; got ({_show(lower)}, {_show(upper)}).",
         )
         self.upper = upper
         self.out_of_range = one_of("out_of_range", out_of_range, ("drop", "clip"))
@@ -225,12 +227,12 @@ def _hard_index(binning: Binning, x: Array) -> Array:
         x = jnp.clip(x, lower, upper)
     grid, last = _Grid.of(binning.bins, lower, upper), binning.bins - 1
     # Arithmetic, rounded down by more than its error, finds the number or the one before, and the
-    # edge between them decides. Clipped, since to convert a large float is undefined.
-    guess = jnp.clip(jnp.floor(grid.position(x) - 0.25), 0, last)
+    # edge between them decides.
+    guess = jnp.maximum(jnp.floor(grid.position(x) - 0.25), 0)
     number = jnp.minimum(guess + (x >= grid.edge(guess + 1)), last)
-    at_upper = jnp.where(lower < upper, last, 0)
-    number = jnp.where(x < upper, number, jnp.where(x == upper, at_upper, binning.bins))
-    return jnp.where(x >= lower, number, binning.bins).astype(jnp.int32)
+    number = jnp.where(x == upper, jnp.where(lower < upper, last, 0), number)
+    # Converting a float out of an integer's range is undefined, so it is replaced first.
+    return jnp.where((x >= lower) & (x <= upper), number, binning.bins).astype(jnp.int32)
 
 
 @_hard_index.defjvp
