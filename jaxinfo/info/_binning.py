@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from .._core import as_real, checked, is_traced, one_of, whole
+from .._core import as_real, checked, is_traced, one_of, power_of_two, whole
 
 _MOST_BINS = 2**18
 
@@ -188,7 +188,7 @@ class _Grid(NamedTuple):
     @classmethod
     def of(cls, bins: int, lower: Array, upper: Array) -> "_Grid":
         info = jnp.finfo(lower.dtype)
-        scale = _power_of_two(jnp.maximum(jnp.abs(lower), jnp.abs(upper)))
+        scale = power_of_two(jnp.maximum(jnp.abs(lower), jnp.abs(upper)))
         start, end = lower * (1 / scale), upper * (1 / scale)
         # At least one step from number to number for each bin.
         width = jnp.maximum(end - start, bins * info.eps)
@@ -211,25 +211,26 @@ class _Grid(NamedTuple):
         return (x * (1 / self.scale) - self.start) * self.pace
 
 
-def _power_of_two(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The power of two at or below `x`, within those that have a reciprocal; 1 for 0."""
+def _beside_zero(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`x` with the smallest normal number in place of a subnormal one, mostly taken for 0."""
     info = jnp.finfo(x.dtype)
     bits = jax.lax.bitcast_convert_type(x, f"int{info.bits}")
-    power = jax.lax.bitcast_convert_type(bits >> info.nmant << info.nmant, x.dtype)
-    return jnp.where(x > 0, jnp.minimum(power, 2.0 ** (info.maxexp - 2)), 1)
+    subnormal = (jnp.abs(x) < info.tiny) & (bits << 1 != 0)
+    return jnp.where(subnormal, jnp.where(bits < 0, -info.tiny, info.tiny), x)
 
 
 @jax.custom_jvp
 def _hard_index(binning: Binning, x: Array) -> Array:
     dtype = jnp.promote_types(x.dtype, binning.lower.dtype)
-    x, lower, upper = (y.astype(dtype) for y in (x, binning.lower, binning.upper))
+    x, lower, upper = (y.astype(dtype) for y in (_beside_zero(x), binning.lower, binning.upper))
     if binning.out_of_range == "clip":
         x = jnp.clip(x, lower, upper)
     grid, last = _Grid.of(binning.bins, lower, upper), binning.bins - 1
     # Arithmetic, rounded down by more than its error, finds the number or the one before, and the
     # edge between them decides.
     guess = jnp.maximum(jnp.floor(grid.position(x) - 0.25), 0)
-    number = jnp.minimum(guess + (x >= grid.edge(guess + 1)), last)
+    following = guess + 1
+    number = jnp.minimum(jnp.where(x >= grid.edge(following), following, guess), last)
     number = jnp.where(x == upper, jnp.where(lower < upper, last, 0), number)
     # Converting a float out of an integer's range is undefined, so it is replaced first.
     return jnp.where((x >= lower) & (x <= upper), number, binning.bins).astype(jnp.int32)
