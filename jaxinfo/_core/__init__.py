@@ -18,8 +18,12 @@ from ._files import (
 from ._numerics import (
     as_inexact as as_inexact,
     as_real as as_real,
+    at_unit_size as at_unit_size,
     moderate as moderate,
+    nan_where as nan_where,
+    number_of_bin as number_of_bin,
     over_largest as over_largest,
+    power_of_two as power_of_two,
     safe_divide as safe_divide,
     xlog2x as xlog2x,
 )

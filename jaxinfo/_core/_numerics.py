@@ -1,8 +1,10 @@
 """Elementary functions whose value and gradient stay finite where the formula is a limit."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Inexact
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, Integer
 
 
 def xlog2x(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -43,6 +45,28 @@ def moderate(x: Float[Array, "..."], axis: Axis = None) -> Float[Array, "..."]:
     return jnp.where(largest > 1, x / far, jnp.where(subnormal, raised, x * far))
 
 
+def power_of_two(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The power of two at or below `x`, within those that have a reciprocal; 1 for 0 and below."""
+    info = jnp.finfo(x.dtype)
+    bits = jax.lax.bitcast_convert_type(x, f"int{info.bits}")
+    power = jax.lax.bitcast_convert_type(bits >> info.nmant << info.nmant, x.dtype)
+    return jnp.where(x > 0, jnp.minimum(power, 2.0 ** (info.maxexp - 2)), 1)
+
+
+def at_unit_size(
+    f: Callable[[Inexact[Array, "..."]], Float[Array, "..."]],
+    x: Inexact[Array, "..."],
+    axis: Axis = None,
+) -> Float[Array, "..."]:
+    """`f(x)` for an `f` that grows in proportion to `x`: no square in it over- or underflows.
+
+    Exact, and differentiable as `f` is. With an `axis`, `f` has to keep it, with length 1.
+    """
+    size = jnp.abs(jax.lax.stop_gradient(x))
+    scale = power_of_two(jnp.max(size, axis=axis, keepdims=axis is not None, initial=0))
+    return f(x * (1 / scale)) * scale
+
+
 def over_largest(x: Float[Array, "..."], axis: Axis = None) -> Float[Array, "..."]:
     """`x` over the largest size along `axis`, or 0 where all is 0: then no square overflows.
 
@@ -76,3 +100,15 @@ def as_real(x: ArrayLike) -> Float[Array, "..."]:
     if jnp.iscomplexobj(x):
         raise TypeError(f"Expected real numbers; got {x.dtype} of shape {x.shape}.")
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def number_of_bin(x: Integer[ArrayLike, "..."], bins: int) -> Int[Array, "..."]:
+    """`x` in int32, and `bins` for what is not one of `0 ... bins - 1`, however wide its type."""
+    x = jnp.asarray(x)
+    x = x.astype(jnp.int32) if x.dtype.itemsize < 4 else x
+    return jnp.where((x >= 0) & (x < bins), x, bins).astype(jnp.int32)
+
+
+def nan_where(unknown: Bool[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`x`, and NaN where it is `unknown`: what is compared, counted or ranked forgets a NaN."""
+    return jnp.where(unknown, jnp.nan, x)

@@ -18,7 +18,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, PRNGKeyArray
 
-from .._core import FileFormatError, path_of, reading
+from .._core import FileFormatError, as_real, at_unit_size, path_of, reading
 
 Split = tuple[Float[Array, "_ pixels"], Int[Array, " _"], Int[Array, " _"]]
 
@@ -117,13 +117,17 @@ def ackley_function(x: Inexact[ArrayLike, "*batch dim"]) -> Float[Array, "*batch
     >>> [f"{y:.3f}" for y in ackley_function(jnp.array([[1.0, 1.0], [3.0, -3.0]]))]
     ['3.625', '9.024']
     """
-    x = jnp.asarray(x)
-    square = jnp.mean(x**2, axis=-1)
-    positive = square > 0
-    root = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    x = as_real(x)
+    root = at_unit_size(_root_of_mean_square, x, -1)[..., 0]
     waves = jnp.mean(jnp.cos(2 * math.pi * x), axis=-1)
     # 20 - 20 exp(-r/5) and e - exp(w), each without cancellation near the minimum.
     return -20 * jnp.expm1(-0.2 * root) - math.e * jnp.expm1(waves - 1)
+
+
+def _root_of_mean_square(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch 1"]:
+    square = jnp.mean(x**2, axis=-1, keepdims=True)
+    some = square != 0
+    return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1)), 0)
 
 
 def ackley(

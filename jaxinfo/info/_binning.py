@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from .._core import as_real, checked, is_traced, one_of, whole
+from .._core import as_real, checked, is_traced, one_of, power_of_two, whole
 
 _MOST_BINS = 2**18
 
@@ -35,7 +35,8 @@ class Binning(eqx.Module):
     - `out_of_range`: `"drop"` or `"clip"`, static.
 
     **Raises:** `TypeError` for bins that are not a whole number; `ValueError` for fewer than two or
-    more than $2^{18}$, and for bounds that are reversed, not finite, or a subnormal number apart.
+    more than $2^{18}$, and for bounds that are reversed, not finite, or so near to
+    each other that a bin would be narrower than the smallest normal number.
 
     >>> import jax.numpy as jnp
     >>> Binning(4, 0.0, 1.0).index(jnp.array([0.0, 0.25, 0.99, 1.0, 1.1]))
@@ -65,13 +66,14 @@ class Binning(eqx.Module):
         known = not (is_traced(lower) or is_traced(upper))
         # JAX takes a subnormal number for 0, NumPy does not.
         low, high = (np.asarray(lower), np.asarray(upper)) if known else (lower, upper)
-        apart = (low == high) | (high / 2 - low / 2 >= jnp.finfo(lower.dtype).tiny / 2)
+        least = self.bins * float(jnp.finfo(lower.dtype).tiny)
+        apart = (low == high) | (high / 2 - low / 2 >= least / 2)
         finite = jnp.isfinite(low) & jnp.isfinite(high)
         self.lower = checked(
             lower,
             ~jnp.all(finite & (low <= high) & apart),
-            "A range must be finite, with `lower <= upper` and not a subnormal number between "
-            f"them; got ({_show(lower)}, {_show(upper)}).",
+            "A range must be finite with `lower <= upper`, and its bins no narrower than the "
+            f"smallest normal number; got ({_show(lower)}, {_show(upper)}).",
         )
         self.upper = upper
         self.out_of_range = one_of("out_of_range", out_of_range, ("drop", "clip"))
@@ -186,7 +188,7 @@ class _Grid(NamedTuple):
     @classmethod
     def of(cls, bins: int, lower: Array, upper: Array) -> "_Grid":
         info = jnp.finfo(lower.dtype)
-        scale = _power_of_two(jnp.maximum(jnp.abs(lower), jnp.abs(upper)))
+        scale = power_of_two(jnp.maximum(jnp.abs(lower), jnp.abs(upper)))
         start, end = lower * (1 / scale), upper * (1 / scale)
         # At least one step from number to number for each bin.
         width = jnp.maximum(end - start, bins * info.eps)
@@ -209,28 +211,29 @@ class _Grid(NamedTuple):
         return (x * (1 / self.scale) - self.start) * self.pace
 
 
-def _power_of_two(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The power of two at or below `x`, within those that have a reciprocal; 1 for 0."""
+def _beside_zero(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`x` with the smallest normal number in place of a subnormal one, mostly taken for 0."""
     info = jnp.finfo(x.dtype)
     bits = jax.lax.bitcast_convert_type(x, f"int{info.bits}")
-    power = jax.lax.bitcast_convert_type(bits >> info.nmant << info.nmant, x.dtype)
-    return jnp.where(x > 0, jnp.minimum(power, 2.0 ** (info.maxexp - 2)), 1)
+    subnormal = (jnp.abs(x) < info.tiny) & (bits << 1 != 0)
+    return jnp.where(subnormal, jnp.where(bits < 0, -info.tiny, info.tiny), x)
 
 
 @jax.custom_jvp
 def _hard_index(binning: Binning, x: Array) -> Array:
     dtype = jnp.promote_types(x.dtype, binning.lower.dtype)
-    x, lower, upper = (y.astype(dtype) for y in (x, binning.lower, binning.upper))
+    x, lower, upper = (y.astype(dtype) for y in (_beside_zero(x), binning.lower, binning.upper))
     if binning.out_of_range == "clip":
         x = jnp.clip(x, lower, upper)
     grid, last = _Grid.of(binning.bins, lower, upper), binning.bins - 1
     # Arithmetic, rounded down by more than its error, finds the number or the one before, and the
-    # edge between them decides. Clipped, since to convert a large float is undefined.
-    guess = jnp.clip(jnp.floor(grid.position(x) - 0.25), 0, last)
-    number = jnp.minimum(guess + (x >= grid.edge(guess + 1)), last)
-    at_upper = jnp.where(lower < upper, last, 0)
-    number = jnp.where(x < upper, number, jnp.where(x == upper, at_upper, binning.bins))
-    return jnp.where(x >= lower, number, binning.bins).astype(jnp.int32)
+    # edge between them decides.
+    guess = jnp.maximum(jnp.floor(grid.position(x) - 0.25), 0)
+    following = guess + 1
+    number = jnp.minimum(jnp.where(x >= grid.edge(following), following, guess), last)
+    number = jnp.where(x == upper, jnp.where(lower < upper, last, 0), number)
+    # Converting a float out of an integer's range is undefined, so it is replaced first.
+    return jnp.where((x >= lower) & (x <= upper), number, binning.bins).astype(jnp.int32)
 
 
 @_hard_index.defjvp
