@@ -17,7 +17,9 @@ def path_of(argument: str, value: Any) -> pathlib.Path:
     if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
         raise TypeError(f"`{argument}` must be a path, text or `os.PathLike`; got {value!r}.")
     if not (text := os.fspath(value)) or "\0" in text:
-        raise ValueError(f"`{argument}` must be a path, not empty and without null characters; got {text!r}.")
+        raise ValueError(
+            f"`{argument}` must be a path, not empty and without null characters; got {text!r}."
+        )
     return pathlib.Path(text)
 
 

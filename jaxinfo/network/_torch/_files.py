@@ -93,7 +93,9 @@ _SAFETENSORS_DTYPES = {
 
 def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     # `safetensors.numpy` has no name for sixteen and eight bits; the library itself checks the file.
-    return {name: _tensor(name, **held) for name, held in safetensors.deserialize(path.read_bytes())}
+    return {
+        name: _tensor(name, **held) for name, held in safetensors.deserialize(path.read_bytes())
+    }
 
 
 def _tensor(name: str, dtype: str, shape: list[int], data: bytearray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -21,16 +22,30 @@ _OVER_AXES = {
     ("amin.default",): jnp.min,
     ("any.default", "any.dim", "any.dims"): jnp.any,
     ("count_nonzero.default", "count_nonzero.dim_IntList"): jnp.count_nonzero,
+}
+for names, fn in _OVER_AXES.items():
+    torch_operator(*(f"aten.{name}" for name in names))(
+        lambda x, dim=None, keepdim=False, fn=fn: fn(x, axis=axes_of(x, dim), keepdims=keepdim)
+    )
+
+_TOTALS = {
     ("mean.default", "mean.dim"): jnp.mean,
     ("prod.default", "prod.dim_int"): jnp.prod,
     ("sum.default", "sum.dim_IntList"): jnp.sum,
 }
-for names, fn in _OVER_AXES.items():
+for names, fn in _TOTALS.items():
     torch_operator(*(f"aten.{name}" for name in names))(
         lambda x, dim=None, keepdim=False, dtype=None, fn=fn: fn(
-            x if dtype is None else x.astype(dtype), axis=axes_of(x, dim), keepdims=keepdim
+            counted(x, dtype), axis=axes_of(x, dim), keepdims=keepdim
         )
     )
+
+
+def counted(x, dtype=None):
+    """What sums and products are taken of: whole numbers, however narrow, as the widest there are."""
+    if dtype is None:
+        return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(int)
+    return x.astype(jax.dtypes.canonicalize_dtype(dtype))
 
 
 @torch_operator("aten.max.default")
@@ -88,16 +103,12 @@ def var_mean(x, dim=None, *, correction=1, keepdim=False):
 
 @torch_operator("aten.cumsum.default")
 def cumsum(x, dim, dtype=None):
-    return jnp.cumsum(_counted(x, dtype), axis=dim) if x.ndim else _counted(x, dtype)
+    return jnp.cumsum(counted(x, dtype), axis=dim) if x.ndim else counted(x, dtype)
 
 
 @torch_operator("aten.cumprod.default")
 def cumprod(x, dim, dtype=None):
-    return jnp.cumprod(_counted(x, dtype), axis=dim) if x.ndim else _counted(x, dtype)
-
-
-def _counted(x, dtype):
-    return x.astype(dtype or (int if x.dtype == bool else x.dtype))
+    return jnp.cumprod(counted(x, dtype), axis=dim) if x.ndim else counted(x, dtype)
 
 
 @torch_operator("aten.logcumsumexp.default")
@@ -174,7 +185,7 @@ def median_of_all(x):
 
 @torch_operator("aten.trace.default")
 def trace(x):
-    return jnp.trace(x)
+    return jnp.trace(counted(x))
 
 
 @torch_operator("aten.std.correction")
