@@ -57,6 +57,7 @@ _INDEX = {
     **dict.fromkeys("index_select gather scatter scatter_add scatter_reduce".split(), 2),
     **dict.fromkeys("index_add index_copy index_fill index_reduce".split(), 2),
 }
+_OVER_AXES = _CHOSEN | frozenset("sum prod cumsum cumprod argmax argmin argsort count_nonzero".split())
 _SHAPES = frozenset("slice slice_copy slice_scatter view reshape as_strided".split())
 
 
@@ -182,7 +183,7 @@ class _Analysis:
             self._carry(node, name, found)
         if not isinstance(spec, tuple):
             return _in_dtype(found, spec)
-        rest = (0, LARGEST) if name in _CHOSEN else found
+        rest = (0, self._count(node, name)) if name in _CHOSEN else found
         return [_in_dtype(rest if i else found, each) for i, each in enumerate(spec)]
 
     def _size(self, node: Node) -> Interval:
@@ -224,17 +225,17 @@ class _Analysis:
             self.found.setdefault(f"{node.operator}{where}")
 
     def _count(self, node: Node, name: str) -> int:
-        """How many entries of the first argument go into one of the result."""
-        spec = self._spec(node.args[0]) if node.args else None
+        """How many entries of the first argument go into one of the result, or can be counted."""
+        spec = self._spec(node.args[name == "bucketize"]) if node.args else None
         if spec is None or not spec.shape:
             return 1
-        axes: Any = range(len(spec.shape))
-        if name in ("sum", "prod", "cumsum", "cumprod"):
-            given = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-            axes = axes if given is None or given == [] else np.atleast_1d(given).tolist()
-        elif name in MODULAR:
-            axes = [-1]
-        sizes = [spec.shape[axis] for axis in axes]
+        axes: Any = [-1]  # of products, and of what is searched
+        if name in _OVER_AXES:
+            at = 2 if name in ("topk", "kthvalue") else 1
+            given = node.args[at] if len(node.args) > at else node.kwargs.get("dim")
+            default = [-1] if name in ("topk", "kthvalue", "sort", "argsort") else []
+            axes = np.atleast_1d(default if given is None else given).astype(int).tolist()
+        sizes = [spec.shape[axis] for axis in axes or range(len(spec.shape))]
         return LARGEST if None in sizes else math.prod(sizes)
 
 

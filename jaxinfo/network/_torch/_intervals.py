@@ -129,6 +129,7 @@ MODULAR: dict[str, Rule] = {
     "pow": _power,
     "sum": lambda a, n: times(a[0], (0, n)),
     "cumsum": lambda a, n: times(a[0], (0, n)),
+    "trace": lambda a, n: times(a[0], (0, n)),
     "prod": _product,
     "cumprod": _product,
     "bitwise_not": lambda a, n: plus(minus(a[0]), (-1, -1)),
@@ -139,7 +140,7 @@ MODULAR: dict[str, Rule] = {
         ("matmul", "mm", "bmm", "mv", "dot", "vdot"), lambda a, n: times(times(a[0], a[1]), (0, n))
     ),
     **dict.fromkeys(
-        """linear einsum addmm addmv baddbmm addbmm addr trace scatter_add index_add""".split(),
+        """linear einsum addmm addmv baddbmm addbmm addr scatter_add index_add""".split(),
         _range(*ANY),
     ),
 }
@@ -165,7 +166,7 @@ READING: dict[str, Rule] = {
     "relu6": _range(0, 6),
     "gcd": lambda a, n: (0, max(map(_size, a))),
     **dict.fromkeys(
-        "argmax argmin argsort bucketize searchsorted count_nonzero".split(), _range(0, LARGEST)
+        "argmax argmin argsort bucketize searchsorted count_nonzero".split(), lambda a, n: (0, n)
     ),
     "arange": lambda a, n: hull([(0, 0), *a[:2]] if len(a) == 1 else a[:2]),
     "full": lambda a, n: a[1],

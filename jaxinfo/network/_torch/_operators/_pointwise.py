@@ -19,6 +19,12 @@ def _float(x: Any) -> Any:
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.result_type(float))
 
 
+def _size(x: Any) -> Any:
+    """Whole numbers without their sign; the smallest, which has no counterpart, too."""
+    unsigned = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
+    return jnp.abs(x).astype(unsigned)
+
+
 _OF_FLOATS = {
     "acos": jnp.arccos,
     "acosh": jnp.arccosh,
@@ -82,11 +88,11 @@ _OF_TWO = {
     "floor_divide": jnp.floor_divide,
     "fmax": jnp.fmax,
     "fmin": jnp.fmin,
-    "gcd": jnp.gcd,
+    "gcd": lambda x, y: jnp.gcd(_size(x), _size(y)),
     "hypot": jnp.hypot,
     "igamma": jax.scipy.special.gammainc,
     "igammac": jax.scipy.special.gammaincc,
-    "lcm": jnp.lcm,
+    "lcm": lambda x, y: jnp.lcm(_size(x), _size(y)),
     "logaddexp": jnp.logaddexp,
     "logaddexp2": jnp.logaddexp2,
     "logical_and": jnp.logical_and,
@@ -149,8 +155,8 @@ def div_mode(x, y, rounding_mode=None):
     if rounding_mode is None:
         return jnp.true_divide(x, y)
     if jnp.issubdtype(jnp.result_type(x, y), jnp.integer):
-        quotient = jnp.floor_divide(jnp.abs(x), jnp.abs(y))
-        return jnp.sign(x) * jnp.sign(y) * quotient
+        dtype = jnp.result_type(x, y)
+        return jax.lax.div(*jnp.broadcast_arrays(*(jnp.asarray(z, dtype) for z in (x, y))))
     return jnp.trunc(jnp.true_divide(x, y))
 
 
