@@ -37,6 +37,12 @@ _MOVED = _VIEWS | frozenset(
 _WITH_ZEROS = frozenset("tril triu diag_embed constant_pad_nd".split())
 # Entries are compared, and the first result is made of them; a second holds positions.
 _CHOSEN = frozenset("amax amin max min sort topk kthvalue median cummax cummin fmax fmin".split())
+_POOLED = frozenset(
+    f"{kind}max_pool{n}d{rest}"
+    for kind in ("", "adaptive_")
+    for n in "123"
+    for rest in ("", "_with_indices")
+)
 # The arguments whose entries the result is made of, where that is not the first.
 _VALUES: dict[str, tuple[int, ...]] = {
     "where": (1, 2),
@@ -57,7 +63,9 @@ _INDEX = {
     **dict.fromkeys("index_select gather scatter scatter_add scatter_reduce".split(), 2),
     **dict.fromkeys("index_add index_copy index_fill index_reduce".split(), 2),
 }
-_OVER_AXES = _CHOSEN | frozenset("sum prod cumsum cumprod argmax argmin argsort count_nonzero".split())
+_OVER_AXES = _CHOSEN | frozenset(
+    "sum prod cumsum cumprod argmax argmin argsort count_nonzero".split()
+)
 _SHAPES = frozenset("slice slice_copy slice_scatter view reshape as_strided".split())
 
 
@@ -172,7 +180,7 @@ class _Analysis:
         moved = name in _MOVED and is_whole(first)
         self._look(node, name, moved, moved or (name in MODULAR and is_whole(first)))
         arguments = _in_order(node, name)
-        if name in _MOVED or name in _CHOSEN:
+        if name in _MOVED | _CHOSEN | _POOLED:
             values = [arguments[i] for i in _VALUES.get(name, (0,)) if i < len(arguments)]
             found = hull([*map(self._interval, values), *[(0, 0)] * (name in _WITH_ZEROS)])
         elif rule := {**MODULAR, **READING}.get(name):
@@ -183,7 +191,7 @@ class _Analysis:
             self._carry(node, name, found)
         if not isinstance(spec, tuple):
             return _in_dtype(found, spec)
-        rest = (0, self._count(node, name)) if name in _CHOSEN else found
+        rest = (0, self._count(node, name)) if name in _CHOSEN | _POOLED else found
         return [_in_dtype(rest if i else found, each) for i, each in enumerate(spec)]
 
     def _size(self, node: Node) -> Interval:
@@ -230,6 +238,8 @@ class _Analysis:
         if spec is None or not spec.shape:
             return 1
         axes: Any = [-1]  # of products, and of what is searched
+        if name in _POOLED:
+            axes = range(2 - len(spec.shape), 0)
         if name in _OVER_AXES:
             at = 2 if name in ("topk", "kthvalue") else 1
             given = node.args[at] if len(node.args) > at else node.kwargs.get("dim")

@@ -1,7 +1,5 @@
 """Sums, extremes and the like over axes, cumulative operators, sorting."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -116,21 +114,34 @@ def logcumsumexp(x, dim):
     return lax.cumlogsumexp(x, axis=dim % x.ndim) if x.ndim else x
 
 
-def _running(scan):
+def _running(scan, neutral):
     def running(x, dim):
         if not x.ndim:
             return x, jnp.zeros((), int)
         axis = dim % x.ndim
         places = lax.broadcasted_iota(jnp.int32, x.shape, axis)
-        found = scan(lax.stop_gradient(x), axis=axis)
-        index = lax.cummax(jnp.where(x == found, places, 0), axis=axis)
+        fixed = lax.stop_gradient(x)
+        undefined = _undefined(fixed)
+        # From the first undefined entry on the result is undefined, and its place the last such.
+        any_so_far = lax.cummax(undefined.astype(jnp.int32), axis=axis) > 0
+        found = scan(_where(undefined, neutral, fixed), axis=axis)
+        taken = undefined | (~any_so_far & (fixed == found))
+        index = lax.cummax(jnp.where(taken, places, 0), axis=axis)
         return jnp.take_along_axis(x, index, axis=axis), index
 
     return running
 
 
-torch_operator("aten.cummax.default")(_running(lax.cummax))
-torch_operator("aten.cummin.default")(_running(lax.cummin))
+def _where(undefined, neutral, x):
+    return jnp.where(undefined, neutral, x) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+
+def _undefined(x):
+    return jnp.isnan(x) if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.zeros(x.shape, bool)
+
+
+torch_operator("aten.cummax.default")(_running(lax.cummax, -jnp.inf))
+torch_operator("aten.cummin.default")(_running(lax.cummin, jnp.inf))
 
 
 @torch_operator("aten.sort.default")
@@ -166,8 +177,15 @@ def topk(x, k, dim=-1, largest=True, sorted=True):
 
 @torch_operator("aten.median.dim")
 def median(x, dim, keepdim=False):
-    """The lower of the two middle entries."""
-    return kthvalue(x, (x.shape[dim] + 1) // 2 if x.ndim else 1, dim, keepdim)
+    """The lower of the two middle entries, or the first that is no number."""
+    if not x.ndim:
+        return x, jnp.zeros((), int)
+    _, middle = kthvalue(x, (x.shape[dim] + 1) // 2, dim, keepdim=True)
+    undefined = _undefined(x)
+    first = jnp.argmax(undefined, axis=dim, keepdims=True)
+    index = jnp.where(jnp.any(undefined, axis=dim, keepdims=True), first, middle)
+    found = jnp.take_along_axis(x, index, axis=dim), index
+    return found if keepdim else tuple(jnp.squeeze(f, dim) for f in found)
 
 
 @torch_operator("aten.kthvalue.default")
@@ -180,7 +198,7 @@ def kthvalue(x, k, dim=-1, keepdim=False):
 
 @torch_operator("aten.median.default")
 def median_of_all(x):
-    return jnp.sort(jnp.ravel(x))[(math.prod(x.shape) - 1) // 2]
+    return median(jnp.ravel(x), 0)[0]
 
 
 @torch_operator("aten.trace.default")
