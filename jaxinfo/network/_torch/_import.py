@@ -15,6 +15,7 @@ from ..._core import require
 from . import _operators as _operators  # fills the table
 from ._archive import load_program
 from ._export import evaluation_mode, export, export_one, has_free_batch, to_core
+from ._integers import refuse_wide
 from ._module import Imported, Names, make
 from ._tensors import copies, to_array, to_numpy
 from ._translate import translate
@@ -59,7 +60,7 @@ def from_torch(
 
     **Raises:** `UnsupportedOperators` listing every operator that has no JAX counterpart, with the
     modules that use it; `ImportMismatch` if the comparison fails; `ValueError` for float64
-    parameters when JAX is limited to 32 bits.
+    parameters, or whole numbers that can pass 32 bits, when JAX is limited to 32 bits.
 
     Cost: one export (seconds for a deep model), and for the verification one compilation of the
     model and its gradient.
@@ -96,6 +97,7 @@ def from_torch(
             f"got {type(model).__name__}."
         )
     exported = translate(to_core(program), batch_axis)
+    refuse_wide(exported.graph)
     names, leaves = _parameters(program, list(model.state_dict()))
     imported = make(_identifier(name), exported.graph, names, leaves)
     if not verify:
