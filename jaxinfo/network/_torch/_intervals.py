@@ -114,7 +114,7 @@ def _at_most(a: list[Interval], n: int) -> Interval:
     return min(a[0][0], a[1][0]), min(a[0][1], a[1][1])
 
 
-def _range(low: float, high: float) -> Rule:
+def _range(low: float | int, high: float | int) -> Rule:
     return lambda a, n: (low, high)
 
 
