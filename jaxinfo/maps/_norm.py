@@ -71,10 +71,11 @@ class BoundedNormLinear(AbstractTransposedMap):
         W = at_least_single(self.effective_W())
         if self.p == "fro":
             return frobenius(W)
-        if self.entrywise and self.p != math.inf:
-            return at_unit_size(lambda W: entrywise(W, self.p), W)
+        p = self.p
+        if self.entrywise and not isinstance(p, str) and p != math.inf:
+            return at_unit_size(lambda W: entrywise(W, p), W)
         shaped = jnp.ravel(W) if self.entrywise else W
-        return at_unit_size(lambda W: jnp.linalg.norm(W, ord=self.p), shaped)
+        return at_unit_size(lambda W: jnp.linalg.norm(W, ord=p), shaped)
 
     def reg_error(self) -> Float[Array, ""]:
         norm = self.norm()

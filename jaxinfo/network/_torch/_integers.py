@@ -9,7 +9,7 @@ does not fit is written down.
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -160,8 +160,9 @@ class _Analysis:
             return hull(found) if isinstance(found, list) else found
         if isinstance(value, tuple | list) and value:
             return hull(self._interval(item) for item in value)
-        is_number = isinstance(value, int | float) and not math.isnan(value)
-        return (value, value) if is_number else ANY
+        if isinstance(value, int | float) and not math.isnan(value):
+            return value, value
+        return ANY
 
     def _is_held(self, value: Ref) -> bool:
         """Whether 32 bits hold the true value."""
@@ -246,7 +247,8 @@ class _Analysis:
             default = [-1] if name in ("topk", "kthvalue", "sort", "argsort") else []
             axes = np.atleast_1d(default if given is None else given).astype(int).tolist()
         sizes = [spec.shape[axis] for axis in axes or range(len(spec.shape))]
-        return LARGEST if None in sizes else math.prod(sizes)
+        known = [size for size in sizes if size is not None]
+        return math.prod(known) if len(known) == len(sizes) else LARGEST
 
 
 def _in_order(node: Node, name: str) -> list[Any]:
@@ -275,7 +277,7 @@ def _whole(structure: Any) -> Iterator[int]:
         yield structure
 
 
-def is_whole(spec: Any) -> bool:
+def is_whole(spec: Any) -> TypeGuard[Spec]:
     """Whether a value is an array of whole numbers."""
     return isinstance(spec, Spec) and jnp.issubdtype(spec.dtype, jnp.integer)
 
