@@ -64,7 +64,7 @@ _INDEX = {
     **dict.fromkeys("index_add index_copy index_fill index_reduce".split(), 2),
 }
 # The argument that says where the bags begin among the indices: as valid as these.
-_OFFSETS = dict.fromkeys("_embedding_bag _embedding_bag_forward_only".split(), 2)
+_OFFSETS: dict[str, int] = dict.fromkeys("_embedding_bag _embedding_bag_forward_only".split(), 2)
 _OVER_AXES = _CHOSEN | frozenset(
     "sum prod cumsum cumprod argmax argmin argsort count_nonzero".split()
 )
