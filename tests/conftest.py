@@ -1,5 +1,6 @@
 """Fixtures of all tests, and the law of the golden data's place."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -26,6 +27,20 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
         )
         # For this process, and those that tests start.
         os.environ["XLA_FLAGS"] = flags if tried.returncode == 0 else ""
+
+# Without torch the tests of imports are skipped, and all else passes.
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+collect_ignore = [] if HAS_TORCH else ["network/torch_zoo.py"]  # models, no tests
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and not HAS_TORCH:
+            if any(example.source.startswith("import torch") for example in item.dtest.examples):
+                item.add_marker(
+                    pytest.mark.skip(reason="the example imports torch, which is not installed")
+                )
+
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 

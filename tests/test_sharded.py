@@ -5,9 +5,7 @@ import sys
 
 import pytest
 
-pytest.importorskip("torch")
-
-PROGRAM = """
+BEGIN = """
 import contextlib
 
 import jax
@@ -18,11 +16,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-import torch
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxinfo import ei, info, maps, metrics, patterns, surrogate
-from jaxinfo.network import Channel, from_torch
+from jaxinfo.network import Channel
 
 x, y = jr.normal(jr.key(0), (2, 64, 6))
 key = jr.key(1)
@@ -35,8 +32,9 @@ def slopes(f, *args):
         return sum(jnp.sum(jnp.sin(value)) for value in values), values
 
     return eqx.filter_value_and_grad(scalar, has_aux=True)(*args)
+"""
 
-
+OURS = """
 def elementwise(x, y):
     of_rows = [surrogate.Triangular(), metrics.measure_gini_index, info.Binning(5, -2.0, 2.0).soft]
     of_two = [metrics.measure_Pearson_correlation, metrics.measure_linear_CKA]
@@ -89,6 +87,15 @@ def regularised(x, y):
     return slopes(loss, x[:2, :2], x)
 
 
+functions, models = [elementwise, counts, of_gates, linear, regularised], layers
+"""
+
+IMPORTED = """
+import torch
+
+from jaxinfo.network import from_torch
+
+
 class Torch(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -109,6 +116,10 @@ def of_torch(x, y):
     return slopes(lambda m: [m(x)], imported)
 
 
+functions, models = [of_torch], [imported]
+"""
+
+COMPARE = """
 def like(mesh):
     # Divided along the first axis, on the devices of the mesh.
     return jax.device_put((x, y), NamedSharding(mesh, PartitionSpec("batch")))
@@ -118,8 +129,7 @@ def numbers(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(eqx.filter(tree, eqx.is_array))]
 
 
-table = [eqx.filter_jit(f) for f in (elementwise, counts, of_gates, linear, regularised, of_torch)]
-table = {f: numbers(f(x, y)) for f in table}
+table = {f: numbers(f(x, y)) for f in map(eqx.filter_jit, functions)}
 failed = []
 kinds = [AxisType.Auto]
 if hasattr(jax, "set_mesh") and hasattr(jax.sharding, "auto_axes"):
@@ -139,12 +149,21 @@ for kind in kinds:
     if explicit:  # and what has a row for each example stays divided
         with jax.set_mesh(mesh):
             given, _ = like(mesh)
-            answers = [m(given) for m in layers] + [imported(given)]
+            answers = [m(given) for m in models]
         failed += [f"gathered: {jax.typeof(a)}" for a in answers if jax.typeof(a).sharding.spec[0] != "batch"]
 print("\\n".join(failed) or "equal")
 """
 
 
-def test_two_devices_answer_as_one():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+def check(program):
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "equal\n", done.stdout + done.stderr
+
+
+def test_two_devices_answer_as_one():
+    check(BEGIN + OURS + COMPARE)
+
+
+def test_two_devices_answer_as_one_for_an_import():
+    pytest.importorskip("torch", reason="imports a model of torch")
+    check(BEGIN + IMPORTED + COMPARE)

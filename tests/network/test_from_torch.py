@@ -27,7 +27,7 @@ from jaxinfo.network import (
 )
 from jaxinfo.network._torch._table import OPERATORS
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="imports models of torch")
 
 import torch_zoo  # noqa: E402
 from torch import nn  # noqa: E402

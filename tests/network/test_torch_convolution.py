@@ -11,7 +11,7 @@ from jax import lax
 from jaxinfo.network import from_torch, topology_of
 from jaxinfo.network._torch._operators import _cpu_convolution as cpu
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="imports models of torch")
 
 from torch import nn  # noqa: E402
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxinfo.network import from_torch
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="imports models of torch")
 
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402

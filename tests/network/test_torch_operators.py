@@ -16,7 +16,7 @@ import pytest
 from jaxinfo.network._torch._table import OPERATORS
 from jaxinfo.network._torch._tensors import numpy_dtype, to_numpy
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="imports models of torch")
 pytest.importorskip("expecttest")  # which torch's own database of samples imports
 
 from torch.testing._internal.common_methods_invocations import op_db  # noqa: E402

@@ -259,7 +259,7 @@ def test_activations_that_end_no_layer():
 
 
 def test_imported_torch_network():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="imports models of torch")
 
     class Block(torch.nn.Module):
         def __init__(self):
@@ -289,7 +289,7 @@ def test_imported_torch_network():
 
 
 def test_imported_torch_activations():
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="imports models of torch")
     torch.manual_seed(0)
     activations = torch.nn.PReLU(4), torch.nn.PReLU(), torch.nn.Hardtanh(), torch.nn.Softshrink()
     layers = (layer for act in activations for layer in (torch.nn.Linear(4, 4), act))
