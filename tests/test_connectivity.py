@@ -166,6 +166,22 @@ def test_the_matrix_is_the_layer_without_its_bias(layer, getkey):
     assert np.allclose(x.ravel() @ matrix, (layer(x) - bias).ravel(), atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ("ZEROS", "CIRCULAR", "REFLECT", "REPLICATE"))
+def test_padding_has_no_pixels_of_its_own(mode, getkey):
+    shape = (1, 4, 3)
+    layer = eqx.nn.Conv2d(1, 2, 3, 1, 1, padding_mode=mode, key=getkey())
+    units = jnp.eye(12).reshape(12, *shape)
+    rows = (jax.vmap(layer)(units) - layer(jnp.zeros(shape))).reshape(12, -1)
+    matrix = graph.connectivity_matrix(layer, shape)
+    assert matrix.shape == (12, 24) and np.allclose(matrix, rows, atol=1e-6)
+    strengths = np.maximum(rows, 0).astype(float)
+    p = strengths / np.where(strengths.sum(1) > 0, strengths.sum(1), 1)[:, None]
+    arriving = p.sum(0) / p.sum()
+    logs = [np.log2(q, where=q > 0, out=np.zeros_like(q)) for q in (arriving, p)]
+    expected = (p * logs[1]).sum() / 12 - (arriving * logs[0]).sum()
+    assert np.isclose(graph.ei(layer, jnp.zeros(shape)), expected, atol=1e-5)
+
+
 def test_no_row_of_sigmoids_underflows():
     assert jnp.allclose(
         graph.sig_norm(jnp.array([[-1e4, -1e4, -1e30]])), jnp.array([[0.5, 0.5, 0]])

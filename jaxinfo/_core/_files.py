@@ -1,6 +1,7 @@
 """Files that somebody else wrote: whatever is wrong with one is a `FileFormatError` that names it."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import zipfile
@@ -34,7 +35,8 @@ def reading(path: pathlib.Path, kind: str) -> Iterator[None]:
     except FileFormatError as error:
         raise FileFormatError(f"{str(path)!r}: {error}") from error
     except OSError as error:
-        if error.errno is not None:
+        # EINVAL is a seek to before the beginning, where an archive's table says that a member lies.
+        if error.errno not in (None, errno.EINVAL):
             raise
         raise FileFormatError(f"{str(path)!r} is not {kind}: {error}") from error
     except Exception as error:  # of a parser, which has been given bytes that it did not expect

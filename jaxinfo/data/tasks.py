@@ -16,7 +16,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num, PRNGKeyArray
 
 from .._core import FileFormatError, as_real, at_unit_size, path_of, reading
 
@@ -103,7 +103,7 @@ def xor(
     return X, jnp.sum(X[..., 0] * X[..., 1], axis=1) == 1
 
 
-def ackley_function(x: Inexact[ArrayLike, "*batch dim"]) -> Float[Array, "*batch"]:
+def ackley_function(x: Num[ArrayLike, "*batch dim"]) -> Float[Array, "*batch"]:
     r"""Ackley's function: many local minima around a global one, 0 at 0.
 
     $$f(x) = 20 + e - 20 \exp\Big(-0.2 \sqrt{\tfrac1d \textstyle\sum_i x_i^2}\Big)

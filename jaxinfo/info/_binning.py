@@ -96,7 +96,7 @@ class Binning(eqx.Module):
         """The middle of each bin, along a last axis."""
         return (self.edges[..., 1:] + self.edges[..., :-1]) / 2
 
-    def index(self, x: Float[Array, "*batch"]) -> Int[Array, "*batch"]:
+    def index(self, x: Real[Array, "*batch"]) -> Int[Array, "*batch"]:
         """The bin number of each value, `0 ... bins - 1`, or `bins` for what has no bin.
 
         Refuses to be differentiated: a bin number is piecewise constant, and a silent zero would
@@ -106,7 +106,7 @@ class Binning(eqx.Module):
 
     def soft(
         self,
-        x: Float[Array, "*batch"],
+        x: Real[Array, "*batch"],
         *,
         bandwidth: Real[ArrayLike, ""] = 1.0,
         kernel: Literal["linear", "gaussian"] = "linear",

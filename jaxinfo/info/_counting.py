@@ -20,7 +20,6 @@ def count_pairs(
 
     A number that is not a bin (negative, or `bins` and above) meets nothing. Exact in int32.
     """
-
     x, y = number_of_bin(x, in_bins), number_of_bin(y, out_bins)
 
     def counted(x: Array, y: Array) -> Array:
@@ -32,6 +31,9 @@ def count_pairs(
         )
 
     return undivided(counted, x, y)
+
+
+# Both are given numbers that are no bin as the number of bins.
 
 
 def _by_scatter(x: Array, y: Array, in_bins: int, out_bins: int) -> Array:
@@ -56,9 +58,8 @@ def _by_product(x: Array, y: Array, in_bins: int, out_bins: int) -> Array:
     n_out = y.shape[1]
     chunk = min(n, _CHUNK)
     chunks = -(-n // chunk)
-    # Padding rows are -1: not a bin.
-    x = jnp.pad(x, ((0, chunks * chunk - n), (0, 0)), constant_values=-1)
-    y = jnp.pad(y, ((0, chunks * chunk - n), (0, 0)), constant_values=-1)
+    x = jnp.pad(x, ((0, chunks * chunk - n), (0, 0)), constant_values=in_bins)
+    y = jnp.pad(y, ((0, chunks * chunk - n), (0, 0)), constant_values=out_bins)
 
     def add(counts: Array, xy: tuple[Array, Array]) -> tuple[Array, None]:
         a = jax.nn.one_hot(xy[0], in_bins, dtype=jnp.int8).reshape(chunk, n_in * in_bins)

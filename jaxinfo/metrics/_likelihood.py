@@ -41,7 +41,7 @@ def measure_ACC(
 
 
 def measure_MSE(
-    mu: Float[Input, "n d"],
+    mu: Num[Input, "n d"],
     x: Num[Input, "n d"],
     preserve_batch: bool = False,
     *,

@@ -55,6 +55,20 @@ def test_each_pass_has_its_own_order_and_the_fill_is_random():
     np.testing.assert_array_equal(orders[3], np.asarray(loader.indices(3)).ravel())
 
 
+def test_a_pass_in_order_is_filled_with_random_ones_of_those_seen():
+    """As documented by the source: with a key other ones each pass, without one the first."""
+    order = np.arange(50)
+    loader = DataLoader([("x", order)], 8, disable_shuffle=True, key=jr.key(0))
+    passes = np.asarray(jax.jit(jax.vmap(loader.indices))(jnp.arange(200))).reshape(200, -1)
+    np.testing.assert_array_equal(passes[:, :50], np.tile(order, (200, 1)))
+    fills = passes[:, 50:]
+    assert all(len(set(fill)) == 6 for fill in fills) and len({tuple(fill) for fill in fills}) > 190
+    drawn = np.bincount(fills.ravel(), minlength=50)
+    assert drawn[48:].sum() == 0 and drawn[:48].min() > 5  # each of those in the whole batches
+    loader = DataLoader([("x", order)], 8, disable_shuffle=True)
+    np.testing.assert_array_equal(np.asarray(loader.indices(3)).ravel()[50:], order[:6])
+
+
 def test_a_jitted_scan_sees_what_the_loop_sees():
     x = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
     loader = DataLoader([("x", x)], 4, key=jr.key(1))

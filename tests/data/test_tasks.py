@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import load_golden
+from corruption import corruptions
 
 from jaxinfo.data import tasks
 
@@ -79,6 +80,18 @@ def test_ackley_at_and_near_its_minimum(getkey):
     assert X.shape == (50, 4) and jnp.all(jnp.abs(X) <= 40) and jnp.all(y > 0)
 
 
+@pytest.mark.parametrize(
+    "point",
+    (np.int8([12, 12]), np.uint8([16, 16]), np.int32([65536, 65536]), np.float16([300, -250])),
+    ids=lambda point: str(point.dtype),
+)
+def test_ackley_at_numbers_whose_squares_do_not_fit(point):
+    x = point.astype(float)
+    waves = np.exp(np.cos(2 * np.pi * x).mean())
+    expected = -20 * np.exp(-0.2 * np.sqrt((x**2).mean())) - waves + 20 + np.e
+    np.testing.assert_allclose(tasks.ackley_function(jnp.asarray(point)), expected, rtol=1e-3)
+
+
 def write_idx(path, array, pack=lambda b: b):
     header = b"\x00\x00\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     path.write_bytes(pack(header + array.astype(np.uint8).tobytes()))
@@ -117,6 +130,38 @@ def test_pmnist_permutes_all_parts_alike(folder, getkey):
     np.testing.assert_array_equal(permuted[0][0][:, where], plain[0][0][:, 0])
     np.testing.assert_array_equal(permuted[2][0][:, where], plain[2][0][:, 0])
     assert not jnp.array_equal(permuted[2][0], plain[2][0])
+
+
+def test_pmnist_with_a_dot_in_its_names(folder, getkey):
+    key = getkey()
+    by_hyphen = tasks.load_pMNIST_data(key, folder)
+    for path in list(folder.iterdir()):
+        path.rename(folder / path.name.replace("-idx", ".idx"))
+    by_dot = tasks.load_pMNIST_data(key, folder)
+    jax.tree.map(np.testing.assert_array_equal, by_dot, by_hyphen)
+
+
+def test_damaged_idx_files_are_refused_by_name(folder, getkey):
+    key, name = getkey(), "train-images-idx3-ubyte"
+    good = (folder / name).read_bytes()
+    expected = tasks._read_idx(folder, "train-images", 3)[1]
+    refused = 0
+    for bad in corruptions(
+        good, 1000, other=(folder / "train-labels-idx1-ubyte").read_bytes(), until=16
+    ):
+        (folder / name).write_bytes(bad)
+        try:
+            _, found = tasks._read_idx(folder, "train-images", 3)
+        except ValueError as error:
+            assert name in str(error)
+            refused += 1
+        else:  # numbers without a checksum: what the file says, in the shape that it says
+            assert found.tobytes() == bad[16:] and found.size == expected.size
+    assert refused > 800
+    for kept in range(16):
+        (folder / name).write_bytes(good[:kept])
+        with pytest.raises(ValueError, match=name):
+            tasks.load_pMNIST_data(key, folder)
 
 
 def test_pmnist_errors(folder, getkey):

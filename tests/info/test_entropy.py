@@ -39,6 +39,49 @@ def test_bounds_symmetry_and_a_second_definition(seed):
     assert np.isclose(value, mutual_information(jnp.asarray(shuffled)), atol=1e-6)
 
 
+def bits(table):
+    """Entropy by its definition, in double precision."""
+    p = np.asarray(table, np.float64).ravel()
+    p = p[p > 0] / p.sum()
+    return -(p * np.log2(p)).sum()
+
+
+@pytest.mark.parametrize("scale", (3e38, 1e25, 1e-20, 1.2e-38, 1e-40))
+def test_a_table_may_be_of_any_size(scale):
+    # Also below the smallest normal number, which JAX's arithmetic takes for 0.
+    ratios = np.array([[1.0, 0.25], [0.0, 0.5]])
+    table = jnp.asarray((ratios * scale).astype(np.float32))
+    np.testing.assert_allclose(entropy(table.ravel()), bits(ratios), rtol=1e-4)
+    by_ratios = mutual_information(jnp.asarray(ratios))
+    np.testing.assert_allclose(mutual_information(table), by_ratios, rtol=1e-4)
+    both = jax.jit(lambda t: (entropy(t.ravel()), mutual_information(t)))(table)
+    np.testing.assert_allclose(both, [bits(ratios), by_ratios], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "table",
+    (
+        np.full(2, 40_000, np.float16),
+        np.full(4096, 100, np.float16),
+        np.ones(70_000, np.float16),
+        np.array([256, 3, 1], jnp.bfloat16),
+        np.array([200, 100, 255], np.uint8),
+        np.array([127, 127, 100], np.int8),
+    ),
+    ids=lambda table: f"{table.size} {table.dtype}",
+)
+def test_counts_of_any_dtype(table):
+    np.testing.assert_allclose(float(entropy(jnp.asarray(table))), bits(table), rtol=4e-3)
+    joint = jnp.diag(jnp.asarray(table[:2]))
+    np.testing.assert_allclose(float(mutual_information(joint)), bits(table[:2]), rtol=4e-3)
+
+
+def test_what_is_no_table_of_counts_is_not_a_number():
+    for bad in (jnp.nan, jnp.inf, -1.0):
+        table = jnp.array([[1.0, bad], [2.0, 3.0]])
+        assert jnp.isnan(entropy(table.ravel())) and jnp.isnan(mutual_information(table))
+
+
 def test_independent_tables_give_zero_and_never_less():
     table = jnp.outer(jnp.array([0.1, 0.3, 0.6]), jnp.array([0.25, 0.7, 0.05]))
     assert 0 <= mutual_information(table) < 1e-6
@@ -68,6 +111,13 @@ def test_single_and_double_precision_agree(x64):
 def test_large_counts_keep_their_digits():
     counts = jnp.array([[2**30, 0], [0, 2**30]], jnp.int32) // 2
     assert mutual_information(counts) == 1
+    big = 2**31 - 1  # and past 32 bits together
+    counts = np.array([[big, 1], [1, big]], np.int32)
+    expected = (
+        bits(counts.sum(1, dtype=np.int64)) + bits(counts.sum(0, dtype=np.int64)) - bits(counts)
+    )
+    for estimate in (PlugIn(), mutual_information):
+        np.testing.assert_allclose(estimate(jnp.asarray(counts)), expected, atol=1e-5)
 
 
 def test_plug_in_bias_is_that_of_independent_variables(getkey):

@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 import optax
 import pytest
+from corruption import corruptions
 from hypothesis import given, settings, strategies as st
 
 from jaxinfo.io import (
@@ -183,35 +184,16 @@ TREE = {"w": jnp.arange(6.0).reshape(2, 3), "k": jr.key(1), "s": ["text", 1, 2.5
 
 
 def test_ten_thousand_corrupted_files(tmp_path):
-    """Every one is refused: bytes changed, cut off, inserted, doubled, exchanged, zeroed."""
     good = _to_bytes(TREE)
-    rng = np.random.default_rng(0)
     file = tmp_path / "file"
-    for i in range(10_000):
-        bad = bytearray(good)
-        at, to = sorted(rng.integers(0, len(good), 2))
-        match i % 6:
-            case 0:
-                bad[at] ^= 1 << int(rng.integers(8))
-            case 1:
-                del bad[at:]
-            case 2:
-                bad[at:at] = rng.bytes(1 + i % 7)
-            case 3:
-                bad[at:at] = bad[at:to]
-            case 4:
-                bad[at : to + 1] = bytes(to + 1 - at)
-            case 5:
-                bad[at : to + 1] = rng.bytes(to + 1 - at)
-        if bytes(bad) == good:
-            continue
+    for i, bad in enumerate(corruptions(good, 10_000, other=_to_bytes({"w": jnp.zeros(9)}))):
         if i % 100 == 0:  # through the file system now and then; the rest in memory, for speed
             file.write_bytes(bad)
             with pytest.raises(FileFormatError):
                 deserialize(file)
             continue
         with pytest.raises(FileFormatError):
-            _from_bytes(bytes(bad))
+            _from_bytes(bad)
     assert same(_from_bytes(good), TREE)
 
 

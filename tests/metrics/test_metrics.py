@@ -262,6 +262,41 @@ def test_large_tables_keep_their_digits():
     np.testing.assert_allclose(M.measure_ARI(a, b, 2), 0.25, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "dtype", (np.uint8, np.int8, np.uint16, np.int16, np.float16, jnp.bfloat16)
+)
+def test_narrow_numbers_are_the_numbers_that_they_are(dtype):
+    low, high = (0, 255) if np.dtype(dtype).kind in "uf" or dtype is jnp.bfloat16 else (-100, 100)
+    a, b = np.array([[low, high], [1, 2]]), np.array([[high, low], [3, high]])
+    expected = ((a - b) ** 2).sum(1).mean()
+    found = M.measure_MSE(jnp.asarray(a, dtype), jnp.asarray(b, dtype))
+    np.testing.assert_allclose(float(found), expected, rtol=1e-2)
+    codes = np.array([[0, 3, 1, 0], [5, 5, 5, 5]])
+    for score in (M.measure_gini_index, M.measure_hoyer_sparsity, M.measure_sparsity):
+        wide = score(jnp.asarray(codes, jnp.float32))
+        np.testing.assert_allclose(
+            np.asarray(score(jnp.asarray(codes, dtype)), float), wide, rtol=1e-2
+        )
+
+
+def test_not_a_number_is_no_class_no_sparsity_and_no_divergence():
+    wrong = jnp.full((4, 3), jnp.nan)
+    assert not float(M.measure_ACC(wrong, jnp.zeros(4, int))) > 0
+    one_wrong = jnp.array([[0.9, 0.1], [jnp.nan, 0.2], [0.3, 0.7]])
+    found = float(M.measure_ACC(one_wrong, jnp.array([0, 0, 1])))
+    assert np.isnan(found) or found == pytest.approx(2 / 3)
+    codes = jnp.array([[jnp.nan, 1.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(np.ravel(M.measure_sparsity(codes)), [np.nan, 0.5])
+    guess = np.array([[0.5, 0.5]], np.float32)
+    for truth in ([0.25, 0.75], [0.0, 1.0], [np.nan, 1.0], [-1.0, 1.0]):
+        truth = np.array([truth], np.float32)
+        expected, found = scipy.special.rel_entr(truth, guess).sum(), M.measure_KLD(guess, truth)
+        if np.isfinite(expected):
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+        else:
+            assert not np.isfinite(found)
+
+
 def test_firing_rates_and_fano_factors():
     spikes = np.array([[1, 0, 2], [1, 0, 0], [1, 0, 4], [1, 0, 2]])
     rate, fano = jax.jit(lambda s: (M.measure_firingRate(s, True), M.measure_fanoFactor(s, True)))(

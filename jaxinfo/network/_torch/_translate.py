@@ -209,7 +209,7 @@ class _Translation:
         # Arrays come before numbers without axes; plain numbers have no say.
         deciding = [s.dtype for s in whole if s.shape] or [s.dtype for s in whole]
         if not deciding:
-            return args
+            return list(args)
         common = spec.dtype if is_whole(spec) else np.result_type(*deciding)
         cast = []
         for i, (argument, given) in enumerate(zip(args, specs, strict=True)):
