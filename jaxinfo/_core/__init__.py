@@ -5,6 +5,7 @@ from ._errors import (
     checked as checked,
     one_of as one_of,
     require as require,
+    sizes as sizes,
     unknown_name as unknown_name,
     value_checks as value_checks,
     whole as whole,
@@ -27,6 +28,7 @@ from ._numerics import (
     safe_divide as safe_divide,
     xlog2x as xlog2x,
 )
+from ._public import public as public
 from ._random import uniform as uniform
 from ._tracing import is_traced as is_traced, values_now as values_now
 from ._words import (

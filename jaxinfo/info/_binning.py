@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from .._core import as_real, checked, is_traced, one_of, power_of_two, whole
+from .._core import as_real, checked, is_traced, one_of, power_of_two, public, whole
 
 _MOST_BINS = 2**18
 
 
+@public
 class Binning(eqx.Module):
     r"""`bins` equal intervals over `[lower, upper]`.
 
@@ -96,6 +97,7 @@ class Binning(eqx.Module):
         """The middle of each bin, along a last axis."""
         return (self.edges[..., 1:] + self.edges[..., :-1]) / 2
 
+    @public
     def index(self, x: Float[Array, "*batch"]) -> Int[Array, "*batch"]:
         """The bin number of each value, `0 ... bins - 1`, or `bins` for what has no bin.
 
@@ -104,6 +106,7 @@ class Binning(eqx.Module):
         """
         return _hard_index(self, as_real(x))
 
+    @public
     def soft(
         self,
         x: Float[Array, "*batch"],
