@@ -5,9 +5,11 @@ fails `test_bad_calls.py`, so a new function is tried with bad arguments from it
 """
 
 import collections.abc
+import functools
 import importlib
 import inspect
 import pathlib
+import struct
 import tempfile
 import types
 import typing
@@ -18,22 +20,33 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
+from flax import nnx
 from jaxtyping import PRNGKeyArray
 
 from jaxinfo.activations import as_activation
 from jaxinfo.ei import Sampling
 from jaxinfo.info import PlugIn
 from jaxinfo.io import serialize
-from jaxinfo.maps import Linear
+from jaxinfo.maps import AbstractLinearMap, Linear
 from jaxinfo.network import Channel, topology_of
-from jaxinfo.patterns import PackedPatterns
+from jaxinfo.patterns import DistinctPatterns, PackedPatterns
 from jaxinfo.report import Report
 
 ROOMS = (
     "activations surrogate ops metrics io info maps data data.tasks network patterns ei "
     "connectivity train report"
 ).split()
-SIZES = {"n": 4, "d": 3, "classes": 3, "d1": 3, "d2": 3, "features": 4}
+USUAL = ("key", "samples", "in_bins", "out_bins")  # given though they have a default
+SIZES = {
+    "in_features": 4,
+    "out_features": 4,
+    "n": 4,
+    "d": 3,
+    "classes": 3,
+    "d1": 3,
+    "d2": 3,
+    "features": 4,
+}
 
 
 def public_functions(room):
@@ -61,6 +74,8 @@ def _fitting(annotation):
         return None
     if annotation in typing.get_args(PRNGKeyArray):
         return jr.key(0)
+    if origin is typing.Annotated:
+        return _fitting(parts[0])
     if origin in (typing.Union, types.UnionType):
         return next((v for v in map(_fitting, parts) if v is not empty), empty)
     if origin is typing.Literal:
@@ -99,18 +114,48 @@ def good_arguments(name, fn):
     for parameter in inspect.signature(fn).parameters.values():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
-        if parameter.default is parameter.empty or parameter.name in ("key", "samples"):
-            value = given.get(parameter.name, _fitting(parameter.annotation))
+        if parameter.default is parameter.empty or parameter.name in USUAL:
+            owner = getattr(fn, "__self__", None)
+            if parameter.annotation == type(owner).__name__:
+                value = owner
+            elif parameter.name == "params" and name.startswith("maps."):
+                value = parameters_of(owner)
+            else:
+                value = given.get(parameter.name, _fitting(parameter.annotation))
+            if value is inspect.Parameter.empty:
+                raise LookupError(f"no good value of `{parameter.name}` is known")
             if parameter.name != "self":
                 found[parameter.name] = value
     return found
 
 
+def parameters_of(kind):
+    """The arrays of a map or a cell of some class, by the names under which it reads them."""
+    if issubclass(kind, AbstractLinearMap):
+        template = kind._template(4, 4, None, kind._source_options)
+    else:
+        template = kind(4, hidden_size=4, key=jr.key(0))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(template)
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    return {name(path): jnp.ones(leaf.shape, leaf.dtype) for path, leaf in leaves}
+
+
+def good_calls(room):
+    """Every public function, class and method of a room that is not left out, by name."""
+    for short, fn in public_functions(room).items():
+        name = f"{room}.{short}"
+        for called, function in ((name, fn), *public_methods(name, fn)):
+            if called not in LEFT_OUT:
+                yield called, function
+
+
 def public_methods(name, cls):
     """The public methods of a class that take arguments, bound to an instance or to the class."""
-    instance = None
+    if not inspect.isclass(cls) or (name in LEFT_OUT and name not in INSTANCES):
+        return
+    instance = INSTANCES.get(name)
     for method in dir(cls):
-        if method.startswith("_") and method != "__call__":
+        if (method.startswith("_") and method != "__call__") or f"{name}.{method}" in LEFT_OUT:
             continue
         found = inspect.getattr_static(cls, method)
         if isinstance(found, staticmethod | classmethod):
@@ -129,7 +174,12 @@ COUNTS = jnp.ones((3, 4), jnp.int32)
 NUMBERS = jnp.zeros((4, 2), jnp.int32)
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="good-calls-"))
 serialize(FOLDER / "saved.jaxinfo", {"a": jnp.ones(3)})
-np.savez(FOLDER / "weights.npz", **{"weight": np.ones((2, 3)), "bias": np.zeros(2)})
+np.savez(FOLDER / "weights.npz", weight=np.ones((2, 3), np.float32), bias=np.zeros(2, np.float32))
+for part in ("train", "t10k"):
+    header = bytes((0, 0, 8, 3)) + struct.pack(">3I", 12, 2, 2)
+    (FOLDER / f"{part}-images-idx3-ubyte").write_bytes(header + bytes(48))
+    header = bytes((0, 0, 8, 1)) + struct.pack(">I", 12)
+    (FOLDER / f"{part}-labels-idx1-ubyte").write_bytes(header + bytes(12))
 LAYER = eqx.nn.Linear(3, 2, key=jr.key(0))
 REPORT = Report(
     title="none",
@@ -144,6 +194,7 @@ def squared_error(model, x, y):
     return jnp.mean((jax.vmap(model)(x) - y) ** 2)
 
 
+FEW = {"in_bins": 2, "out_bins": 2}
 # What arguments of a name are in a room.
 BY_ARGUMENT = {
     "info": {"estimator": PlugIn()},
@@ -151,11 +202,10 @@ BY_ARGUMENT = {
         "model": MODEL,
         "where": lambda m: m.layers[0],
         "Map": Linear,
-        "params": {"weight": jnp.ones((4, 4))},
     },
     "network": {"model": MODEL, "x": jnp.zeros(3), "layer": "layers.0", "fn": jnp.tanh},
     "patterns": {
-        "model_or_topology": MODEL,
+        "model_or_topology": eqx.nn.MLP(3, 2, 4, 1, key=jr.key(0)),
         "X": jnp.ones((4, 3)),
         "x": jnp.ones(3),
         "patterns": PATTERNS,
@@ -163,7 +213,7 @@ BY_ARGUMENT = {
         "b": PATTERNS,
         "queries": PATTERNS,
     },
-    "ei": {"layer": CHANNEL, "topology": TOPOLOGY, "samples": 100, "groups": [[[0], [1]]]},
+    "ei": {**FEW, "layer": CHANNEL, "topology": TOPOLOGY, "samples": 100, "groups": [[[0], [1]]]},
     "connectivity": {"model": MODEL, "module": LAYER, "x": jnp.zeros(3)},
     "train": {"model": MODEL, "model_or_topology": TOPOLOGY},
     "report": {"topology": TOPOLOGY, "report": REPORT, "folder": FOLDER / "report"},
@@ -181,17 +231,32 @@ CALLS = {
     "io.serialize": {"fname": FOLDER / "new.jaxinfo", "object": {"a": jnp.ones(3)}},
     "io.makedir": {"directory": FOLDER / "made"},
     "io.makedirs": {"directories": [FOLDER / "made"]},
+    "ops.pull_equations": {"controller": Linear(2, 2, key=jr.key(0))},
+    "maps.RNN.from_parameters": {"input_size": 4, "hidden_size": 4},
+    "maps.RNN.__call__": {"sequence": jnp.ones((5, 1, 4))},
+    "maps.RNNCell.__call__": {"input": jnp.ones(4), "hidden": jnp.ones(4)},
     "data.DataLoader": {"design_matrices": [("x", jnp.ones((4, 2)))], "batch_size": 2},
     "data.generate_patch_set": {"x_batch_": jnp.ones((2, 16)), "patch_size": (2, 2)},
     "data.patch_grid": {"images": jnp.ones((2, 16)), "patch_size": (2, 2)},
+    "data.tasks.load_pMNIST_data": {"data_path": FOLDER},
     "network.Topology.act": {"pre_activation": jnp.zeros(4)},
     "network.Topology.run": {"x": jnp.zeros(3)},
+    "network.Channel.with_activation": {"activation": "relu"},
+    "network.from_flax": {"model": nnx.Linear(3, 2, rngs=nnx.Rngs(0))},
     "network.Channel": {"fn": jnp.tanh, "in_shape": (3,)},
     "patterns.PackedPatterns": {"words": PATTERNS.words, "n": 4},
+    "patterns.GatedReLU": {"gates": jnp.ones((3, 2)), "weights": jnp.ones((3, 2, 1))},
+    "patterns.GatedReLUNetwork": {
+        "gate": LAYER,
+        "hidden": LAYER,
+        "readout": eqx.nn.Linear(2, 1, key=jr.key(0)),
+        "strict": False,
+    },
     "patterns.linear_regions": {"patterns": {"a": PATTERNS}},
     "patterns.summarise_patterns": {"patterns": {"a": PATTERNS}},
     "patterns.fit_gated_relu": {"y": jnp.ones(4), "G": jnp.ones((3, 2))},
     "patterns.sample_convolutional_gates": {"d": 16, "image_shape": (1, 4, 4)},
+    "patterns.enumerate_patterns": {"X": jnp.eye(3)},
     "patterns.sample_sparse_gates": {"sparsity_indices": [[0, 1], [2]]},
     "train.fit": {
         "loss": squared_error,
@@ -202,22 +267,56 @@ CALLS = {
         "epochs": 1,
     },
     "train.ei_penalty": METHOD,
-    "ei.measure": METHOD,
+    "ei.measure": {**METHOD, **FEW, "layers": ["layers.1"], "quantities": ["ei_parts"]},
+    "report.analyze": {"layers": ["layers.1"], "bins": 2, "samples": 100},
     "network.load_torch_weights": {"model": LAYER, "path": FOLDER / "weights.npz"},
 }
-# What cannot be called with small arguments made here, and why.
+# Whose methods are called, where a constructor is left out.
+INSTANCES = {
+    "network.Topology": TOPOLOGY,
+    "patterns.DistinctPatterns": DistinctPatterns.of(PATTERNS),
+}
+# What is not called, and why.
+MADE = "a result: functions make it"
 LEFT_OUT = {
+    **dict.fromkeys(
+        (
+            "network.Topology",
+            "network.Verification",
+            "network.Imported",
+            "patterns.Coverage",
+            "patterns.DistinctPatterns",
+            "patterns.GatedReLUFit",
+            "patterns.LayerSummary",
+            "ei.Estimate",
+            "train.Trajectory",
+            "report.Report",
+        ),
+        MADE,
+    ),
+    **{
+        f"ei.{route}.{method}": "what a method does: the functions call it with a `Setting`"
+        for route in ("Exact", "Sampling", "Soft")
+        for method in (
+            "blocks",
+            "draw",
+            "fold",
+            "noise_range",
+            "parts",
+            "sensitivity",
+            "silent_range",
+            "vector",
+        )
+    },
     "surrogate.AbstractSurrogate": "abstract",
     "info.AbstractEstimator": "abstract",
     "maps.AbstractLinearMap": "abstract",
     "maps.AbstractSquareMap": "abstract",
+    "activations.Activation.through": "takes its knots by position",
     "ops.HasEquation": "a protocol",
     "ops.HasComponents": "a protocol",
-    "io.FileFormatError": "an error",
     "network.ImportMismatch": "an error",
     "network.UnsupportedOperators": "an error",
-    "network.Imported": "made by from_torch",
+    "network.to_torch_state_dict": "needs torch: tested in network/test_from_torch.py",
     "network.from_torch": "needs torch: tested in network/test_from_torch.py",
-    "network.from_flax": "",
-    "data.tasks.load_pMNIST_data": "",
 }

@@ -16,6 +16,7 @@ from ._files import (
     reading as reading,
     zip_members as zip_members,
 )
+from ._kinds import Natural as Natural, Positive as Positive
 from ._numerics import (
     as_inexact as as_inexact,
     as_real as as_real,

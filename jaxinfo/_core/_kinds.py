@@ -3,17 +3,21 @@
 import collections.abc
 import functools
 import inspect
+import itertools
 import numbers
 import operator
 import types
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import ArrayLike, PRNGKeyArray
+
+from ._tracing import is_traced
 
 Sizes = dict[str, tuple[int, str]]  # of each axis that has a name: its size, and in which argument
 
@@ -23,6 +27,18 @@ class Unfit(Exception):
 
     def __init__(self, hint: str = "", *, right_type: bool = False):
         self.hint, self.right_type = hint, right_type
+
+
+class Within(NamedTuple):
+    """In an annotation of a whole number: the least and the most that it may be."""
+
+    least: int
+    most: int
+
+
+MOST = 2**31 - 1  # what 32 bits can number
+Natural = Annotated[int, Within(0, MOST)]
+Positive = Annotated[int, Within(1, MOST)]
 
 
 class Kind(NamedTuple):
@@ -45,8 +61,9 @@ def kinds_of(annotation: Any) -> tuple[Kind, ...]:
         return (_SIMPLE[annotation],)
     if origin in (typing.Union, types.UnionType):
         return _any_of(parts)
-    if origin is typing.Annotated:
-        return kinds_of(parts[0])
+    if origin is Annotated:
+        limits = [part for part in parts if isinstance(part, Within)]
+        return tuple(map(_whole_within, limits)) or kinds_of(parts[0])
     if origin is Literal:
         return (_choice(parts),)
     if annotation in _KEYS:
@@ -55,6 +72,8 @@ def kinds_of(annotation: Any) -> tuple[Kind, ...]:
         return (_array(annotation),)
     if origin in (tuple, list, collections.abc.Sequence):
         return (_sequence(origin, parts),)
+    if origin in (dict, collections.abc.Mapping):
+        return (_mapping(origin, parts),)
     if origin in _CONTAINERS:
         return (_instance(origin, _CONTAINERS[origin]),)
     if inspect.isclass(annotation):
@@ -76,11 +95,12 @@ def shown(value: Any) -> str:
 
 def _any_of(parts: tuple[Any, ...]) -> tuple[Kind, ...]:
     first: tuple[Kind, ...] = ()
-    if set(_ARRAY_LIKE) <= set(parts):
-        first = (Kind("an array or a number", _array_or_number),)
-        parts = tuple(part for part in parts if part not in _ARRAY_LIKE)
+    for alias, kind in _ALIASES.items():
+        if set(alias) <= set(parts):
+            first = (*first, kind)
+            parts = tuple(part for part in parts if part not in alias)
     each = [kinds_of(part) for part in parts]
-    return (*first, *(kind for kinds in each for kind in kinds)) if all(each) else ()
+    return (*first, *itertools.chain.from_iterable(each)) if all(each) else ()
 
 
 def _instance(cls: Any, words: str) -> Kind:
@@ -102,13 +122,25 @@ def _choice(choices: tuple[Any, ...]) -> Kind:
 
 
 def _whole(value: Any, sizes: Sizes, argument: str) -> Any:
-    if isinstance(value, jax.core.Tracer):
+    if is_traced(value):
         raise Unfit("It sets a size, so it must be known when the function is traced.")
     try:
         operator.index(value)
     except TypeError:
         raise Unfit from None
     return value
+
+
+def _whole_within(limits: Within) -> Kind:
+    least, most = limits
+
+    def accept(value: Any, sizes: Sizes, argument: str) -> Any:
+        if not least <= _whole(value, sizes, argument) <= most:
+            raise Unfit(right_type=True)
+        return value
+
+    shown_most = "2**31 - 1" if most == MOST else most
+    return Kind(f"a whole number of at least {least} and at most {shown_most}", accept)
 
 
 def _number(value: Any, sizes: Sizes, argument: str) -> Any:
@@ -132,6 +164,8 @@ def _sequence(origin: Any, parts: tuple[Any, ...]) -> Kind:
             raise Unfit
         if array and value.ndim == 0:
             raise Unfit(right_type=True)
+        if array and any_length and not all(each):  # rows are not what could be anything
+            raise Unfit
         if not any_length and len(value) != len(each):
             raise Unfit(f"It must have {len(each)} entries, not {len(value)}.", right_type=True)
         for kinds, item in zip(each * len(value) if any_length else each, value, strict=True):
@@ -140,6 +174,24 @@ def _sequence(origin: Any, parts: tuple[Any, ...]) -> Kind:
         return value
 
     return Kind(f"a {origin.__name__.lower()} of {', '.join(words)}", accept)
+
+
+def _mapping(origin: Any, parts: tuple[Any, ...]) -> Kind:
+    of_keys, of_values = map(kinds_of, parts)
+
+    def accept(value: Any, sizes: Sizes, argument: str) -> Any:
+        if not isinstance(value, origin):
+            raise Unfit
+        for key, item in value.items():
+            for kinds, part in ((of_keys, key), (of_values, item)):
+                if kinds and not any(_fits(kind, part, argument) for kind in kinds):
+                    raise Unfit(f"One entry is {key!r}: {shown(item)}.", right_type=True)
+        return value
+
+    words = [
+        " or ".join(kind.words for kind in kinds) or "anything" for kinds in (of_keys, of_values)
+    ]
+    return Kind(f"a dictionary from {words[0]} to {words[1]}", accept)
 
 
 def _fits(kind: Kind, value: Any, argument: str) -> bool:
@@ -233,12 +285,26 @@ def _array_or_number(value: Any, sizes: Sizes, argument: str) -> Any:
     return value if isinstance(value, numbers.Number) else x
 
 
+def _dtype(value: Any, sizes: Sizes, argument: str) -> Any:
+    named = isinstance(value, str | type | np.dtype) or hasattr(value, "dtype")
+    if not named or isinstance(value, jax.Array | np.ndarray):
+        raise Unfit
+    try:
+        jnp.dtype(value)
+    except TypeError:
+        raise Unfit(right_type=True) from None
+    return value
+
+
 def _is(dtype: Any, *kinds: Any) -> bool:
     return any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
 _ANYTHING = (Any, object, inspect.Parameter.empty)
-_ARRAY_LIKE = typing.get_args(ArrayLike)
+_ALIASES = {  # unions that have a name
+    typing.get_args(ArrayLike): Kind("an array or a number", _array_or_number),
+    typing.get_args(DTypeLike): Kind("a dtype", _dtype),
+}
 _KEYS = typing.get_args(PRNGKeyArray)
 NOTHING = _instance(types.NoneType, "None")
 _AN_ARRAY = Kind("an array", lambda value, sizes, argument: _as_array(value))
@@ -255,9 +321,7 @@ _SIMPLE = {
 }
 _CONTAINERS = {
     collections.abc.Callable: "a function",
-    collections.abc.Mapping: "a mapping",
     collections.abc.Iterable: "an iterable",
-    dict: "a dictionary",
     set: "a set",
     type: "a class",
 }

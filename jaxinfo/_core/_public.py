@@ -38,7 +38,7 @@ def public(fn: F) -> F:
     if inspect.isclass(fn):
         made = fn.__init__
         fn.__init__ = public(made)
-        return fn
+        return typing.cast(F, fn)
 
     @functools.wraps(fn)
     def at_the_door(*args: Any, **kwargs: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._core import public
 from ..info import AbstractEstimator, PlugIn
 from ..network import Channel, Topology
 from ._arguments import (
@@ -22,6 +23,7 @@ from ._method import AbstractMethod, Group
 from ._parts import measured_parts, noise_setting, total
 
 
+@public
 def ei(
     layer: Any,
     topology: Topology | None,
@@ -73,6 +75,7 @@ def ei(
     return _measured(setting, key, method, (whole(channel),))[0]
 
 
+@public
 def eis_between_groups(
     layer: Any,
     topology: Topology | None,
@@ -119,6 +122,7 @@ def eis_between_groups(
     return _measured(setting, key, method, checked_groups)
 
 
+@public
 def vector_and_pairwise_ei(
     layer: Any,
     topology: Topology | None,

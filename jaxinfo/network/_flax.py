@@ -13,6 +13,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array
 
+from .._core import public
 from ._proof import (
     ImportMismatch,
     Verification,
@@ -105,6 +106,7 @@ class _NNX:
         return model(*args, **{**self.options, **kwargs})
 
 
+@public
 def from_flax(
     model: Any,
     example_input: Any = None,

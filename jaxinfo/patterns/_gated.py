@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .._core import is_traced, undivided
+from .._core import is_traced, public, undivided
 from ._activation import activation_patterns, as_data_and_gates, finite
 from ._packed import is_active
 
@@ -34,6 +34,7 @@ class GatedReLU(eqx.Module):
     weights: Float[Array, "d m c"]
     strict: bool = eqx.field(static=True, default=False)
 
+    @public
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " c"]:
         """The prediction for one example."""
         is_open = is_active(x @ self.gates, self.strict)
@@ -70,6 +71,7 @@ class GatedReLUNetwork(eqx.Module):
     readout: eqx.nn.Linear
     strict: bool = eqx.field(static=True)
 
+    @public
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " c"]:
         """The prediction for one example."""
         is_open = is_active(self.gate(x), self.strict)
@@ -93,6 +95,7 @@ class GatedReLUFit(eqx.Module):
     converged: Bool[Array, ""]
 
 
+@public
 def gated_relu_masks(
     X: Real[ArrayLike, "n d"], G: Real[ArrayLike, "gate_dim m"], *, strict: bool = False
 ) -> Float[Array, "n m"]:
@@ -109,6 +112,7 @@ def gated_relu_masks(
     return activation_patterns(X, G, strict=strict).unpack(X.dtype)
 
 
+@public
 def fit_gated_relu(
     X: Real[ArrayLike, "n d"],
     y: Real[ArrayLike, "targets *c"],
