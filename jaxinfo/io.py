@@ -128,7 +128,7 @@ def makedirs(directories: Iterable[str | os.PathLike[str]]) -> None:
             f"`directories` must be a list of folders; got {directories!r}. Use `makedir`."
         )
     for directory in directories:
-        makedir(directory)
+        os.makedirs(path_of("directories", directory), exist_ok=True)
 
 
 def _to_bytes(tree: Any) -> bytes:

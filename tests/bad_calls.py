@@ -58,13 +58,18 @@ CLEAR = (
     "could not be broadcast together",
     "complex",
     "File exists",
+    "No such file",
+    "There is none of",
+    "got an unexpected keyword argument",
     "Expected a callable value",  # a loss that calls a model that is none
+    "has no attribute 'layers'",  # nor has what `where` is given
     # Ours, where what is wrong is a name, or the shape of a matrix.
     "There is no activation",
     "The knots of activation",
     "There is no layer",
     "There is no parameter",
     "Parameter '",
+    "do not match the model's by name and shape",
     "must be square",
     "cannot lower the dimension",
     "is not known in closed form",

@@ -298,14 +298,8 @@ LEFT_OUT = {
         f"ei.{route}.{method}": "what a method does: the functions call it with a `Setting`"
         for route in ("Exact", "Sampling", "Soft")
         for method in (
-            "blocks",
-            "draw",
-            "fold",
-            "noise_range",
-            "parts",
-            "sensitivity",
-            "silent_range",
-            "vector",
+            *("blocks", "draw", "fold", "map_batches"),
+            *("noise_range", "silent_range", "parts", "sensitivity", "vector"),
         )
     },
     "surrogate.AbstractSurrogate": "abstract",

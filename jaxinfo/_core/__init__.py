@@ -3,6 +3,7 @@
 from ._devices import may_be_divided as may_be_divided, undivided as undivided
 from ._errors import (
     checked as checked,
+    of_shape as of_shape,
     one_of as one_of,
     require as require,
     sizes as sizes,

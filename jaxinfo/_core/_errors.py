@@ -63,6 +63,13 @@ def one_of(name: str, value: T, choices: Iterable[T]) -> T:
     return value
 
 
+def of_shape(name: str, x: Array, shape: tuple[int, ...]) -> Array:
+    """Return `x`, or raise a `ValueError` if argument `name` is of another shape."""
+    if x.shape != shape:
+        raise ValueError(f"`{name}` must have shape {shape} here; got {x.shape}.")
+    return x
+
+
 def whole(name: str, value: Any) -> int:
     """Return `value` as an integer, or raise a `TypeError` if argument `name` is no whole number."""
     try:

@@ -115,6 +115,8 @@ def eis_between_groups(
     _plug_in_only(estimator)
     method = method_from(method, samples, batch_size, threshold)
     channel = channel_of(layer, topology, in_layer, activation)
+    if not len(groups):
+        raise ValueError("`groups` must hold at least one pair (inputs, outputs); it is empty.")
     checked_groups = tuple(_valid_group(group, channel) for group in groups)
     setting = noise_setting(
         channel, method, key, in_range, in_bins, out_range, out_bins, out_of_range

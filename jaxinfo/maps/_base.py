@@ -86,14 +86,18 @@ class AbstractLinearMap(eqx.Module):
         self, x: Shaped[ArrayLike, "*batch features"], *, key: PRNGKeyArray | None = None
     ) -> Inexact[Array, "*batch {self.out_features}"]:
         """$x W + b$ for each row of `x`; `key` matters to maps that draw something (`L0Linear`)."""
+        y = self._multiply(self._accepted("x", x), key)
+        return y if self.bias is None else y + self.bias
+
+    def _accepted(self, name: str, x: Any) -> Inexact[Array, "*batch features"]:
+        """`x` as an array that the map takes, or a `ValueError` that names the argument."""
         x = as_inexact(x)
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(
-                f"`x`: `{type(self).__name__}` maps arrays of shape (..., {self.in_features}); got one "
-                f"of shape {x.shape}."
+                f"`{name}`: `{type(self).__name__}` maps arrays of shape (..., {self.in_features}); "
+                f"got one of shape {x.shape}."
             )
-        y = self._multiply(x, key)
-        return y if self.bias is None else y + self.bias
+        return x
 
     def reg_error(self) -> Float[Array, ""]:
         """The penalty to add to a loss: 0 for a map that keeps its promise by construction."""

@@ -116,6 +116,8 @@ class RNNCell(eqx.Module):
         hidden: Shaped[ArrayLike, "*batch hidden_size"],
     ) -> Inexact[Array, "*batch hidden_size"]:
         """The next hidden state."""
+        input = self.lin_in._accepted("input", input)
+        hidden = self.lin_hidden._accepted("hidden", hidden)
         return self.nonlin(self.lin_hidden(hidden) + self.lin_in(input))
 
     def reg_error(self) -> Float[Array, ""]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array
 
-from .._core import public, unknown_name
+from .._core import of_shape, public, unknown_name
 from ..activations import Activation, as_activation
 from ._channel import Affine, Channel
 from ._places import Place
@@ -204,7 +204,7 @@ class Topology(eqx.Module):
     @public
     def act(self, layer: str, pre_activation: Array) -> Array:
         """The activation of a name in `activations`, with the model's parameters if it has any."""
-        place = self._structure.acting[layer]
+        place = self._structure.place_acting(layer)
         known = {place.pre: pre_activation}
         return self._structure.program.evaluate(place.output, self._leaves(), known)
 
@@ -230,6 +230,7 @@ class Topology(eqx.Module):
             layer if isinstance(layer, str) and layer in acting else self.name_of(layer): fn
             for layer, fn in (replace or {}).items()
         }
+        x = of_shape("x", x, self.args[0].shape)
         leaves = eqx.tree_at(lambda topology: topology.args[0], self, x)._leaves()
         evaluate = self._structure.program.evaluate
         known: dict[int, Array] = {}

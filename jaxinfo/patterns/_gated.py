@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .._core import is_traced, public, undivided
+from .._core import is_traced, of_shape, public, undivided
 from ._activation import activation_patterns, as_data_and_gates, finite
 from ._packed import is_active
 
@@ -37,6 +37,7 @@ class GatedReLU(eqx.Module):
     @public
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " c"]:
         """The prediction for one example."""
+        x = of_shape("x", x, self.gates.shape[:1])
         is_open = is_active(x @ self.gates, self.strict)
         return jnp.einsum("d,m,dmc->c", x, is_open.astype(x.dtype), self.weights)
 
@@ -74,6 +75,7 @@ class GatedReLUNetwork(eqx.Module):
     @public
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " c"]:
         """The prediction for one example."""
+        x = of_shape("x", x, self.gate.weight.shape[1:])
         is_open = is_active(self.gate(x), self.strict)
         return self.readout(jnp.where(is_open, self.hidden(x), 0))
 
