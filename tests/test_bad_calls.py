@@ -1,17 +1,16 @@
-"""Bad arguments end in words, in the rooms whose functions stand behind the public door."""
+"""Bad arguments end in words: every public function, a few bad values of each argument.
+
+`python tests/bad_calls.py` tries all of them.
+"""
 
 import pathlib
 import subprocess
 import sys
 
-import pytest
-
 PROGRAM = pathlib.Path(__file__).parent / "bad_calls.py"
 
 
-@pytest.mark.parametrize(
-    "room", ["activations", "surrogate", "ops", "metrics", "info", "connectivity"]
-)
-def test_bad_calls_end_in_words(room):
-    done = subprocess.run([sys.executable, PROGRAM, room], capture_output=True, text=True)
+def test_bad_calls_end_in_words():
+    command = [sys.executable, PROGRAM, "--few", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

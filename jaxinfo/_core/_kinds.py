@@ -160,8 +160,10 @@ def _sequence(origin: Any, parts: tuple[Any, ...]) -> Kind:
 
     def accept(value: Any, sizes: Sizes, argument: str) -> Any:
         array = isinstance(value, jax.Array | np.ndarray)
-        if isinstance(value, str) or not (array or isinstance(value, Sequence)):
+        if not (array or isinstance(value, Sequence)):
             raise Unfit
+        if isinstance(value, str):  # whose letters are not meant
+            raise Unfit(right_type=True)
         if array and value.ndim == 0:
             raise Unfit(right_type=True)
         if array and any_length and not all(each):  # rows are not what could be anything
@@ -173,7 +175,8 @@ def _sequence(origin: Any, parts: tuple[Any, ...]) -> Kind:
                 raise Unfit(f"One entry is {shown(item)}.", right_type=True)
         return value
 
-    return Kind(f"a {origin.__name__.lower()} of {', '.join(words)}", accept)
+    name = "tuple" if origin is tuple else "list"
+    return Kind(f"a {name} of {', '.join(words)}" if all(each) else f"a {name}", accept)
 
 
 def _mapping(origin: Any, parts: tuple[Any, ...]) -> Kind:

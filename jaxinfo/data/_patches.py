@@ -103,7 +103,7 @@ def _as_images(name: str, x: Array) -> Float[Array, "n h w channels"]:
         side = math.isqrt(x.shape[1])
         if side * side != x.shape[1]:
             raise ValueError(
-                f"`{name}` must hold square images where they are flattened; {x.shape[1]} pixels are "
+                f"`{name}`: flattened images must be square; {x.shape[1]} pixels are "
                 "not. Pass images of shape (n, h, w)."
             )
         return x.reshape(len(x), side, side, 1)
