@@ -23,12 +23,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from ._core import as_real, moderate, safe_divide, xlog2x
+from ._core import as_real, moderate, public, safe_divide, xlog2x
 from .network import Topology, topology_of
 
 Norm = Callable[[Float[Array, "inputs outputs"]], Float[Array, "inputs outputs"]]
 
 
+@public
 def H(x: Real[ArrayLike, "*shape"], dim: int = 0) -> Float[Array, "*rest"]:
     r"""Entropy along an axis, $-\sum_i x_i \log_2 x_i$ with $0 \log 0 := 0$, in **bits**.
 
@@ -39,9 +40,13 @@ def H(x: Real[ArrayLike, "*shape"], dim: int = 0) -> Float[Array, "*rest"]:
     >>> H(jnp.array([[0.5, 1.0], [0.5, 0.0]]))
     Array([ 1., -0.], dtype=float32)
     """
-    return -jnp.sum(xlog2x(as_real(x)), axis=dim)
+    x = as_real(x)
+    if not -x.ndim <= dim < x.ndim:
+        raise ValueError(f"`dim` must be one of the axes of `x`, of shape {x.shape}; got {dim}.")
+    return -jnp.sum(xlog2x(x), axis=dim)
 
 
+@public
 def lin_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
     """Positive weights over their row sum; a row without a positive weight stays all zero.
 
@@ -54,6 +59,7 @@ def lin_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outpu
     return safe_divide(positive, jnp.sum(positive, axis=1, keepdims=True))
 
 
+@public
 def soft_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
     """Softmax of each row.
 
@@ -64,6 +70,7 @@ def soft_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outp
     return jax.nn.softmax(as_real(W), axis=1)
 
 
+@public
 def sig_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
     """Sigmoids over their row sum; computed in logarithms, so that no row underflows to 0/0.
 
@@ -74,6 +81,7 @@ def sig_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outpu
     return jax.nn.softmax(jax.nn.log_sigmoid(as_real(W)), axis=1)
 
 
+@public
 def connectivity_matrix(
     module: Callable[..., Any], x: Any, out_shape: tuple[int, ...] | None = None
 ) -> Float[Array, "inputs outputs"]:
@@ -139,6 +147,7 @@ def get_shapes(model: Any, x: Any) -> dict[str, tuple[tuple[int, ...], tuple[int
     }
 
 
+@public
 def determinism(model: Any, x: Any, norm: Norm = lin_norm) -> Float[Array, ""]:
     """Mean entropy of the out-weights of the network's nodes, in **bits** (low: deterministic).
 
@@ -161,6 +170,7 @@ def determinism(model: Any, x: Any, norm: Norm = lin_norm) -> Float[Array, ""]:
     return _graph_entropies(model, x, norm)[0]
 
 
+@public
 def degeneracy(model: Any, x: Any, norm: Norm = lin_norm) -> Float[Array, ""]:
     """Entropy of the mean out-weights of the network's nodes, in **bits**.
 
@@ -175,6 +185,7 @@ def degeneracy(model: Any, x: Any, norm: Norm = lin_norm) -> Float[Array, ""]:
     return _graph_entropies(model, x, norm)[1]
 
 
+@public
 def ei(model: Any, x: Any, norm: Norm = lin_norm) -> Float[Array, ""]:
     r"""Effective information of the weight graph, degeneracy minus determinism, in **bits**.
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._core import FileFormatError as FileFormatError, path_of, reading
+from ._core import FileFormatError as FileFormatError, path_of, public, reading
 
 _MAGIC = b"JAXINFO\x01"
 _VERSION = 1
@@ -43,6 +43,7 @@ _UNTOLD = object()
 """Stands for a part of `like` that was not given."""
 
 
+@public
 def serialize(fname: str | os.PathLike[str], object: Any) -> None:
     """Write a tree to a file, whole or not at all.
 
@@ -80,6 +81,7 @@ def serialize(fname: str | os.PathLike[str], object: Any) -> None:
         raise
 
 
+@public
 def deserialize(fname: str | os.PathLike[str], *, like: Any = _UNTOLD) -> Any:
     """Read a tree that `serialize` wrote; equal to what was written, with the same types.
 
@@ -106,6 +108,7 @@ def deserialize(fname: str | os.PathLike[str], *, like: Any = _UNTOLD) -> Any:
         return _from_bytes(path.read_bytes(), like)
 
 
+@public
 def makedir(directory: str | os.PathLike[str]) -> None:
     """Make a folder and those above it; nothing happens if it exists.
 
@@ -114,6 +117,7 @@ def makedir(directory: str | os.PathLike[str]) -> None:
     os.makedirs(path_of("directory", directory), exist_ok=True)
 
 
+@public
 def makedirs(directories: Iterable[str | os.PathLike[str]]) -> None:
     """`makedir` for each of several folders.
 
@@ -124,7 +128,7 @@ def makedirs(directories: Iterable[str | os.PathLike[str]]) -> None:
             f"`directories` must be a list of folders; got {directories!r}. Use `makedir`."
         )
     for directory in directories:
-        makedir(directory)
+        os.makedirs(path_of("directories", directory), exist_ok=True)
 
 
 def _to_bytes(tree: Any) -> bytes:
@@ -231,8 +235,8 @@ class _Writer:
         if callable(x):
             return {"kind": "function"}
         raise TypeError(
-            f"Cannot write {_type_name(x)} at {'.'.join(path) or 'the root'}: only arrays, "
-            "numbers, strings and pytrees of them can be written."
+            f"Cannot write {_type_name(x)} at {'.'.join(path) or 'the root'} of `object`: only "
+            "arrays, numbers, strings and pytrees of them can be written."
         )
 
     def children(self, values: Iterable[Any], names: Iterable[Any], path: tuple[str, ...]) -> list:

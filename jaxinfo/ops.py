@@ -18,11 +18,13 @@ from ._core import (
     checked,
     nan_where,
     over_largest,
+    public,
     safe_divide,
     unknown_name,
 )
 
 
+@public
 def clamp_min(x: ArrayLike, min_val: ArrayLike) -> Array:
     r"""$\max(x, \text{min\_val})$; infinities are clamped too, NaN stays NaN.
 
@@ -35,6 +37,7 @@ def clamp_min(x: ArrayLike, min_val: ArrayLike) -> Array:
     return jnp.where((x <= min_val) | jnp.isnan(min_val), jnp.asarray(min_val, x.dtype), x)
 
 
+@public
 def clamp_max(x: ArrayLike, max_val: ArrayLike) -> Array:
     r"""$\min(x, \text{max\_val})$; infinities are clamped too, NaN stays NaN.
 
@@ -47,6 +50,7 @@ def clamp_max(x: ArrayLike, max_val: ArrayLike) -> Array:
     return jnp.where((x >= max_val) | jnp.isnan(max_val), jnp.asarray(max_val, x.dtype), x)
 
 
+@public
 def one_hot(P: Num[ArrayLike, "*batch classes"]) -> Float[Array, "*batch classes"]:
     """1 at the largest entry of the last axis, 0 elsewhere; of equal entries the first.
 
@@ -57,10 +61,13 @@ def one_hot(P: Num[ArrayLike, "*batch classes"]) -> Float[Array, "*batch classes
            [1., 0., 0.]], dtype=float32)
     """
     P = as_inexact(P)
+    if not P.shape[-1]:
+        raise ValueError(f"`P` must have at least one class; got shape {P.shape}.")
     unknown = jnp.any(jnp.isnan(P), axis=-1, keepdims=True)
     return nan_where(unknown, jax.nn.one_hot(jnp.argmax(P, axis=-1), P.shape[-1], dtype=P.dtype))
 
 
+@public
 def binarize(data: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
     r"""1 where `data` $\ge$ `threshold`, else 0: at the threshold itself it is 1; NaN stays NaN.
 
@@ -72,6 +79,7 @@ def binarize(data: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
     return nan_where(unknown, (data >= threshold).astype(data.dtype))
 
 
+@public
 def normalize_matrix(
     M: Num[ArrayLike, "*shape"],
     wnorm: ArrayLike,
@@ -105,6 +113,8 @@ def normalize_matrix(
     if isinstance(order, str) or not order > 0:
         raise ValueError(f"`order` must be positive, such as 1, 2 or jnp.inf; got {order!r}.")
     dtype, x = as_inexact(M).dtype, as_real(M)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"`axis` must be one of those of `M`, of shape {x.shape}; got {axis}.")
     unit = over_largest(x, axis)  # of the same direction, whatever the size
     size = jnp.abs(unit)
     nonzero = size != 0
@@ -119,6 +129,7 @@ def normalize_matrix(
     return (x * (1 - jnp.asarray(scale, x.dtype)) + scale * target).astype(dtype)
 
 
+@public
 def drop_out(
     dkey: PRNGKeyArray, input: Num[ArrayLike, "*shape"], rate: ArrayLike = 0.0
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -145,6 +156,7 @@ def drop_out(
     return output, mask.astype(x.dtype)
 
 
+@public
 def initialize_params(
     dkey: PRNGKeyArray, initKernel: Sequence[Any], shape: Sequence[int]
 ) -> Float[Array, "..."]:
@@ -167,14 +179,14 @@ def initialize_params(
     Array([[0. , 0.7],
            [0.7, 0. ]], dtype=float32)
     """
-    if isinstance(initKernel, str) or not initKernel:
+    if not isinstance(initKernel, tuple | list) or not initKernel:
         raise ValueError(
             f'`initKernel` must be a name and its numbers, as ("uniform", 0.0, 1.0); got '
             f"{initKernel!r}."
         )
     name, *numbers = initKernel
-    if name not in _KERNELS:
-        raise unknown_name("kernel", str(name), _KERNELS)
+    if not isinstance(name, str) or name not in _KERNELS:
+        raise unknown_name("kernel of `initKernel`", str(name), _KERNELS)
     fewest, kernel = _KERNELS[name]
     if not fewest <= len(numbers) <= 2:
         raise ValueError(f"Kernel {name!r} takes {fewest} to 2 numbers; got {tuple(numbers)}.")

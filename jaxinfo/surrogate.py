@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ._core import as_inexact
+from ._core import as_inexact, public
 from .activations import spike
 
 SpikeFunction = Callable[..., Array]
@@ -46,6 +46,7 @@ class AbstractSurrogate(eqx.Module):
     def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """What stands for the derivative of the spike at the distance `x` from the threshold."""
 
+    @public
     def __call__(self, v: ArrayLike, thr: ArrayLike = 0.0) -> Array:
         """1 where `v` exceeds `thr`, else 0."""
         return _spike(self, as_inexact(v) - thr)
@@ -78,9 +79,11 @@ class StraightThrough(AbstractSurrogate):
     Array([1., 1., 1.], dtype=float32)
     """
 
+    @public
     def smooth(self, x: Array) -> Array:
         return x
 
+    @public
     def derivative(self, x: Array) -> Array:
         return jnp.ones_like(x)
 
@@ -96,11 +99,13 @@ class Triangular(AbstractSurrogate):
 
     alpha: Parameter = eqx.field(converter=_parameter, default=2.0)
 
+    @public
     def smooth(self, x: Array) -> Array:
         alpha = self.alpha.astype(x.dtype)
         near = jnp.clip(x, -1 / alpha, 1 / alpha)
         return near - alpha * near * jnp.abs(near) / 2
 
+    @public
     def derivative(self, x: Array) -> Array:
         return jnp.maximum(0, 1 - self.alpha.astype(x.dtype) * jnp.abs(x))
 
@@ -116,10 +121,12 @@ class PiecewiseQuadratic(AbstractSurrogate):
 
     beta: Parameter = eqx.field(converter=_parameter, default=1.0)
 
+    @public
     def smooth(self, x: Array) -> Array:
         near = jnp.clip(self.beta.astype(x.dtype) * x, -1, 1)
         return near - near * jnp.abs(near) / 2
 
+    @public
     def derivative(self, x: Array) -> Array:
         beta = self.beta.astype(x.dtype)
         return beta * jnp.maximum(0, 1 - beta * jnp.abs(x))
@@ -139,13 +146,16 @@ class Arctan(AbstractSurrogate):
 
     alpha: Parameter = eqx.field(converter=_parameter, default=2.0)
 
+    @public
     def smooth(self, x: Array) -> Array:
         return jnp.arctan(jnp.pi * self.alpha.astype(x.dtype) / 2 * x) / jnp.pi
 
+    @public
     def derivative(self, x: Array) -> Array:
         return 1 / (1 + jnp.square(jnp.pi * self.alpha.astype(x.dtype) / 2 * x)) / jnp.pi
 
 
+@public
 class SecantLIF(AbstractSurrogate):
     r"""Derivative $c_1 c_2 \operatorname{sech}^2(c_2 x)$ for $x > 0$, else 0.
 
@@ -161,10 +171,12 @@ class SecantLIF(AbstractSurrogate):
     c1: Parameter = eqx.field(converter=_parameter, default=0.82)
     c2: Parameter = eqx.field(converter=_parameter, default=0.08)
 
+    @public
     def smooth(self, x: Array) -> Array:
         c1, c2 = self.c1.astype(x.dtype), self.c2.astype(x.dtype)
         return jnp.where(x > 0, c1 * jnp.tanh(c2 * x), 0)
 
+    @public
     def derivative(self, x: Array) -> Array:
         c1, c2 = self.c1.astype(x.dtype), self.c2.astype(x.dtype)
         return jnp.where(x > 0, c1 * c2 * (1 - jnp.square(jnp.tanh(c2 * x))), 0)
@@ -181,6 +193,7 @@ class FastSigmoid(AbstractSurrogate):
 
     beta: Parameter = eqx.field(converter=_parameter, default=10.0)
 
+    @public
     def smooth(self, x: Array) -> Array:
         beta = self.beta.astype(x.dtype)
         far = jnp.abs(x) > 1  # there the same over x, or it would be infinite over infinite
@@ -188,6 +201,7 @@ class FastSigmoid(AbstractSurrogate):
         beyond = jnp.sign(x) / (1 / jnp.abs(rest) + beta)
         return jnp.where(far, beyond, near / (1 + beta * jnp.abs(near)))
 
+    @public
     def derivative(self, x: Array) -> Array:
         return 1 / jnp.square(1 + self.beta.astype(x.dtype) * jnp.abs(x))
 
@@ -203,10 +217,12 @@ class Gaussian(AbstractSurrogate):
 
     sigma: Parameter = eqx.field(converter=_parameter, default=0.5)
 
+    @public
     def smooth(self, x: Array) -> Array:
         # As `jax.scipy.stats.norm.cdf`, which knows no half precision.
         return jax.lax.erfc(-x / (self.sigma.astype(x.dtype) * math.sqrt(2))) / 2
 
+    @public
     def derivative(self, x: Array) -> Array:
         sigma = self.sigma.astype(x.dtype)
         return jnp.exp(-jnp.square(x / sigma) / 2) / (jnp.sqrt(2 * jnp.pi).astype(x.dtype) * sigma)
@@ -223,10 +239,12 @@ class Boxcar(AbstractSurrogate):
 
     window: Parameter = eqx.field(converter=_parameter, default=0.5)
 
+    @public
     def smooth(self, x: Array) -> Array:
         window = self.window.astype(x.dtype)
         return jnp.clip(x, -window, window)
 
+    @public
     def derivative(self, x: Array) -> Array:
         return (jnp.abs(x) <= self.window.astype(x.dtype)).astype(x.dtype)
 
@@ -248,6 +266,7 @@ def _estimator(
     return spike_fx, d_spike_fx
 
 
+@public
 def straight_through_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     r"""The functions of `StraightThrough`: `(spike_fx, d_spike_fx)`, each of `(v, thr)`.
 
@@ -262,6 +281,7 @@ def straight_through_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction
     return _estimator(StraightThrough, get_surr_fx, smooth=False)
 
 
+@public
 def triangular_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     r"""The functions of `Triangular`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
 
@@ -275,6 +295,7 @@ def triangular_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]
     return _estimator(Triangular, get_surr_fx, smooth=False)
 
 
+@public
 def arctan_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     r"""The functions of `Arctan`: `(spike_fx, d_spike_fx)`, each of `(v, thr, alpha)`.
 
@@ -289,6 +310,7 @@ def arctan_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     return _estimator(Arctan, get_surr_fx)
 
 
+@public
 def secant_lif_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     r"""The functions of `SecantLIF`: `(spike_fx, d_spike_fx)`, each of `(j, thr, c1, c2)`.
 
@@ -303,6 +325,7 @@ def secant_lif_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]
     return _estimator(SecantLIF, get_surr_fx)
 
 
+@public
 def fast_sigmoid_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     r"""The functions of `FastSigmoid`, each of `(v, thr, beta)`; in the order of the others.
 
@@ -314,6 +337,7 @@ def fast_sigmoid_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ..
     return _estimator(FastSigmoid, get_surr_fx)
 
 
+@public
 def gaussian_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     r"""The functions of `Gaussian`, each of `(v, thr, sigma)`; in the order of the others.
 
@@ -325,6 +349,7 @@ def gaussian_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     return _estimator(Gaussian, get_surr_fx)
 
 
+@public
 def piecewise_quadratic_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     r"""The functions of `PiecewiseQuadratic`, each of `(v, thr, beta)`; ordered as the others.
 
@@ -336,6 +361,7 @@ def piecewise_quadratic_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunct
     return _estimator(PiecewiseQuadratic, get_surr_fx)
 
 
+@public
 def boxcar_estimator(get_surr_fx: bool = False) -> tuple[SpikeFunction, ...]:
     r"""The functions of `Boxcar`, each of `(v, thr, window)`; in the order of the others.
 

@@ -3,8 +3,10 @@
 from ._devices import may_be_divided as may_be_divided, undivided as undivided
 from ._errors import (
     checked as checked,
+    of_shape as of_shape,
     one_of as one_of,
     require as require,
+    sizes as sizes,
     unknown_name as unknown_name,
     value_checks as value_checks,
     whole as whole,
@@ -15,6 +17,7 @@ from ._files import (
     reading as reading,
     zip_members as zip_members,
 )
+from ._kinds import Natural as Natural, Positive as Positive
 from ._numerics import (
     as_inexact as as_inexact,
     as_real as as_real,
@@ -27,6 +30,7 @@ from ._numerics import (
     safe_divide as safe_divide,
     xlog2x as xlog2x,
 )
+from ._public import public as public
 from ._random import uniform as uniform
 from ._tracing import is_traced as is_traced, values_now as values_now
 from ._words import (

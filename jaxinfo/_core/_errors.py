@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import math
 import operator
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from jaxtyping import Array, Bool
 from ._tracing import is_traced
 
 T = TypeVar("T")
+
+_MOST_ENTRIES = 2**31 - 1  # so that 32 bits can number them
 
 _traced_checks = False
 
@@ -60,12 +63,30 @@ def one_of(name: str, value: T, choices: Iterable[T]) -> T:
     return value
 
 
+def of_shape(name: str, x: Array, shape: tuple[int, ...]) -> Array:
+    """Return `x`, or raise a `ValueError` if argument `name` is of another shape."""
+    if x.shape != shape:
+        raise ValueError(f"`{name}` must have shape {shape} here; got {x.shape}.")
+    return x
+
+
 def whole(name: str, value: Any) -> int:
     """Return `value` as an integer, or raise a `TypeError` if argument `name` is no whole number."""
     try:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"`{name}` must be a whole number; got {value!r}.") from None
+
+
+def sizes(**named: int) -> tuple[int, ...]:
+    """The sizes of an array that is to be made, or a `ValueError` if it cannot be: before it is."""
+    if any(size < 0 for size in named.values()):
+        listed = ", ".join(f"`{name}` {size}" for name, size in named.items())
+        raise ValueError(f"Sizes must be at least 0; got {listed}.")
+    if math.prod(named.values()) > _MOST_ENTRIES:
+        listed = " x ".join(f"{size} (`{name}`)" for name, size in named.items())
+        raise ValueError(f"An array has at most 2**31 - 1 entries here; asked for {listed}.")
+    return tuple(named.values())
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> KeyError:

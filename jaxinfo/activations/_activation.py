@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .._core import as_inexact
+from .._core import as_inexact, public
 
 Elementwise = Callable[[Array], Array]
 
@@ -33,6 +33,7 @@ class Piece:
         return (self.at_stop > self.at_start) - (self.at_stop < self.at_start)
 
 
+@public
 @dataclasses.dataclass(frozen=True)
 class Activation:
     r"""An elementwise function, its closed range and its shape; call it like the function.
@@ -68,6 +69,7 @@ class Activation:
     surrogate: Elementwise | None = None
 
     @classmethod
+    @public
     def through(
         cls,
         name: str,
@@ -98,12 +100,14 @@ class Activation:
         points = tuple((float(x), float(y)) for x, y in knots)
         return cls(name, fn, min(values), max(values), points, inverse, surrogate)
 
+    @public
     def __call__(self, x: ArrayLike) -> Array:
         return self.fn(jnp.asarray(x))
 
     def __repr__(self) -> str:
         return self.name
 
+    @public
     def derivative(self, x: ArrayLike) -> Array:
         """$f'(x)$ elementwise, as `jax.grad` gives it; the surrogate where there is one."""
         x = jnp.asarray(x)
@@ -145,6 +149,7 @@ class Activation:
         """Where the function is constant: `(value, start, stop)` of each such piece."""
         return tuple((p.at_start, p.start, p.stop) for p in self.pieces if not p.direction)
 
+    @public
     def preimages(
         self, y: Float[Array, "*shape"], *, strict: bool = False
     ) -> tuple[Float[Array, "*shape"], ...]:
@@ -224,6 +229,7 @@ class Activation:
         return x + jnp.where(slope != 0, (y - level) / jnp.where(slope != 0, slope, 1), 0)
 
 
+@public
 def derivative(fn: Elementwise, x: ArrayLike) -> Array:
     """The derivative of an elementwise function at each entry of `x`, as `jax.grad` gives it."""
     x = as_inexact(x)

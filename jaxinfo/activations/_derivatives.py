@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from .._core import as_inexact
+from .._core import as_inexact, public
 from . import _functions as f
 from ._activation import derivative
 
@@ -90,6 +90,7 @@ def d_heaviside(x: ArrayLike) -> Array:
     return jnp.ones_like(as_inexact(x))
 
 
+@public
 def d_threshold(x: ArrayLike, thr: ArrayLike = 1.0) -> Array:
     """The straight-through estimate 1, wherever the threshold lies.
 

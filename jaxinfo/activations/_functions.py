@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from .._core import as_inexact
+from .._core import as_inexact, public
 
 
 def identity(x: ArrayLike) -> Array:
@@ -219,6 +219,7 @@ def soft_sign(x: ArrayLike) -> Array:
     return jnp.where(jnp.isinf(x), jnp.sign(x), jax.nn.soft_sign(finite))
 
 
+@public
 def sine(x: ArrayLike, omega_0: ArrayLike = 30.0) -> Array:
     r"""$f(x) = \sin(\omega_0 x)$ (Sitzmann et al. 2020, arXiv:2006.09661); 0 where
     the phase is infinite.

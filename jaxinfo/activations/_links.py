@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from .._core import as_inexact, checked
+from .._core import as_inexact, checked, public
 
 
+@public
 def softmax(
     x: Num[ArrayLike, "*batch classes"], tau: ArrayLike = 0.0
 ) -> Float[Array, "*batch classes"]:
@@ -37,6 +38,7 @@ def softmax(
     return jax.nn.softmax(below / _temperature(tau, x), axis=-1)
 
 
+@public
 def d_softmax(
     x: Num[ArrayLike, "*batch classes"], tau: ArrayLike = 0.0
 ) -> Float[Array, "*batch classes classes"]:
@@ -52,6 +54,7 @@ def d_softmax(
     return p[..., :, None] * others / _temperature(tau, p)
 
 
+@public
 def inverse_tanh(x: ArrayLike, clip_bound: ArrayLike = 0.0) -> Array:
     r"""The inverse hyperbolic tangent, $f(x) = \tfrac{1}{2} \ln\frac{1 + x}{1 - x}$.
 
@@ -73,6 +76,7 @@ def inverse_tanh(x: ArrayLike, clip_bound: ArrayLike = 0.0) -> Array:
     return _clipped(jnp.arctanh, x, (-1.0, 1.0), bound, (-most, most))
 
 
+@public
 def inverse_logistic(x: ArrayLike, clip_bound: ArrayLike = 0.03) -> Array:
     r"""The logit, $f(x) = \ln\frac{x}{1 - x}$, inverse of the sigmoid.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._core import unknown_name, values_now
+from .._core import public, unknown_name, values_now
 from . import _functions as f, _thresholds as t
 from ._activation import Activation, Elementwise
 from ._derivatives import d_heaviside, d_threshold
@@ -130,6 +130,7 @@ _PAIRS = {"softmax": (softmax, d_softmax), "bkwta": (t.bkwta, t.bkwta)}
 """What `create_function` knows beside the registry: functions of a whole vector."""
 
 
+@public
 def create_function(fun_name: str) -> tuple[Callable[..., Array], Callable[..., Array]]:
     """The function of that name and its derivative, `(f, d_f)`.
 
@@ -153,6 +154,7 @@ def create_function(fun_name: str) -> tuple[Callable[..., Array], Callable[..., 
     return activation.fn, activation.derivative
 
 
+@public
 def as_activation(activation: str | Elementwise | None) -> Activation:
     """The registry's entry for a name or a function; an unknown function gets a measured range.
 
@@ -178,6 +180,7 @@ def as_activation(activation: str | Elementwise | None) -> Activation:
     return Activation(name, activation, lower, upper)
 
 
+@public
 def recognise(fn: Callable[[Array], Array]) -> Activation | None:
     """The registry's entry that computes the same function, or `None`.
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._core import public
 from ._activation import Activation, Elementwise
 
 _CORE = 32.0  # where a function may turn freely; further out it must have settled
@@ -20,6 +21,7 @@ _MOST = 512  # pieces
 Knot = tuple[float, float]
 
 
+@public
 def with_pieces(activation: Activation, reach: tuple[float, float] | None = None) -> Activation:
     r"""The activation with knots found by looking: a dense scan, then bisection.
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from .._core import as_inexact
+from .._core import as_inexact, public
 
 
 def heaviside(x: ArrayLike) -> Array:
@@ -20,6 +20,7 @@ def heaviside(x: ArrayLike) -> Array:
     return threshold(x, 0.0)
 
 
+@public
 def threshold(x: ArrayLike, thr: ArrayLike = 1.0) -> Array:
     r"""$f(x) = 1$ for $x \ge$ `thr`, else 0.
 
@@ -56,6 +57,7 @@ def sign(x: ArrayLike) -> Array:
     return jnp.sign(as_inexact(x))
 
 
+@public
 def threshold_soft(x: ArrayLike, lmbda: ArrayLike) -> Array:
     r"""Soft threshold: $f(x) = \operatorname{sign}(x) \max(|x| - \lambda, 0)$.
 
@@ -71,6 +73,7 @@ def threshold_soft(x: ArrayLike, lmbda: ArrayLike) -> Array:
     return jnp.where(jnp.abs(x) > lmbda, x - jnp.sign(x) * lmbda, 0)
 
 
+@public
 def threshold_cauchy(x: ArrayLike, lmbda: ArrayLike) -> Array:
     r"""Threshold of a Cauchy prior:
 
@@ -95,6 +98,7 @@ def threshold_cauchy(x: ArrayLike, lmbda: ArrayLike) -> Array:
     return jnp.where(jnp.abs(x) >= lmbda, jnp.where(ordinary, (z + root) / 2, x), 0)
 
 
+@public
 def bkwta(x: ArrayLike, nWTA: int = 5) -> Array:
     """Binary $K$ winners take all: 1 for the `nWTA` largest of the last axis, else 0.
 
@@ -108,6 +112,8 @@ def bkwta(x: ArrayLike, nWTA: int = 5) -> Array:
     Array([0., 1., 1.], dtype=float32)
     """
     x = as_inexact(x)
+    if not x.ndim:
+        raise ValueError("`x` must have an axis along which entries compete; got a number.")
     if not 1 <= nWTA <= x.shape[-1]:
         raise ValueError(
             f"`nWTA` must lie between 1 and the length {x.shape[-1]} of the last axis; got {nWTA}."

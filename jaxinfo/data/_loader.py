@@ -10,9 +10,12 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from .._core import Natural, public
+
 Matrix = jax.Array | np.ndarray
 
 
+@public
 class DataLoader:
     """Batches of one or more named design matrices, drawn without replacement.
 
@@ -86,7 +89,8 @@ class DataLoader:
         """Number of batches in a pass."""
         return -(-self.data_len // self.batch_size)
 
-    def indices(self, epoch: int | Int[Array, ""]) -> Int[Array, "batches batch_size"]:
+    @public
+    def indices(self, epoch: Natural | Int[Array, ""]) -> Int[Array, "batches batch_size"]:
         """The row numbers of all batches of one pass; the same for the same key and epoch.
 
         Where the last batch is short it is padded with -1. `epoch` may be traced.

@@ -9,13 +9,14 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from .._core import as_inexact
+from .._core import as_inexact, public
 
 Input = Array | np.ndarray
 Images = Num[Input, "n pixels"] | Num[Input, "n h w"] | Num[Input, "n h w channels"]
 Pair = tuple[int, int] | list[int]
 
 
+@public
 def generate_patch_set(
     x_batch_: Images,
     patch_size: Pair = (8, 8),
@@ -48,7 +49,7 @@ def generate_patch_set(
     >>> generate_patch_set(images, (2, 2), 3, key=jr.key(0)).shape
     (6, 4)
     """
-    images = _as_images(as_inexact(x_batch_))
+    images = _as_images("x_batch_", as_inexact(x_batch_))
     patch_size = _pair("patch_size", patch_size)
     places = _places(images, patch_size, (1, 1))
     if max_patches is not None and len(places) > 1:
@@ -66,6 +67,7 @@ def generate_patch_set(
     return _cut(images, chosen, patch_size, center)
 
 
+@public
 def patch_grid(
     images: Images,
     patch_size: Pair = (8, 8),
@@ -86,7 +88,7 @@ def patch_grid(
            [ 8.,  9., 12., 13.],
            [10., 11., 14., 15.]], dtype=float32)
     """
-    images = _as_images(as_inexact(images))
+    images = _as_images("images", as_inexact(images))
     patch_size = _pair("patch_size", patch_size)
     stride = patch_size if stride is None else _pair("stride", stride)
     if min(stride) < 1:
@@ -96,13 +98,13 @@ def patch_grid(
     return _cut(images, chosen, patch_size, center)
 
 
-def _as_images(x: Array) -> Float[Array, "n h w channels"]:
+def _as_images(name: str, x: Array) -> Float[Array, "n h w channels"]:
     if x.ndim == 2:
         side = math.isqrt(x.shape[1])
         if side * side != x.shape[1]:
             raise ValueError(
-                f"Flattened images must be square; {x.shape[1]} pixels are not. Pass images of "
-                "shape (n, h, w)."
+                f"`{name}`: flattened images must be square; {x.shape[1]} pixels are "
+                "not. Pass images of shape (n, h, w)."
             )
         return x.reshape(len(x), side, side, 1)
     if x.ndim == 3:
@@ -110,7 +112,7 @@ def _as_images(x: Array) -> Float[Array, "n h w channels"]:
     if x.ndim == 4:
         return x
     raise ValueError(
-        f"Images must have shape (n, h * h), (n, h, w) or (n, h, w, channels); got {x.shape}."
+        f"`{name}` must have shape (n, h * h), (n, h, w) or (n, h, w, channels); got {x.shape}."
     )
 
 

@@ -18,15 +18,25 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Num, PRNGKeyArray
 
-from .._core import FileFormatError, as_real, at_unit_size, path_of, reading
+from .._core import (
+    FileFormatError,
+    Natural,
+    as_real,
+    at_unit_size,
+    path_of,
+    public,
+    reading,
+    sizes,
+)
 
 Split = tuple[Float[Array, "_ pixels"], Int[Array, " _"], Int[Array, " _"]]
 
 
+@public
 def gen_masked_sequences(
     key: PRNGKeyArray,
-    T: int,
-    n_sequences: int,
+    T: Natural,
+    n_sequences: Natural,
     sample: Callable[[PRNGKeyArray, tuple[int, ...]], Array] = jr.uniform,
 ) -> Float[Array, "n_sequences T 2"]:
     """Sequences of two channels: values, and a mask that is 1 at two different steps, else 0.
@@ -49,6 +59,7 @@ def gen_masked_sequences(
     """
     if T < 2:
         raise ValueError(f"Two different steps need a length `T` of at least 2; got {T}.")
+    sizes(n_sequences=n_sequences, T=T, channels=2)
     value_key, first_key, second_key = jr.split(key, 3)
     values = jnp.asarray(sample(value_key, (n_sequences, T)), jnp.result_type(float))
     first = jr.randint(first_key, (n_sequences,), 0, T - 1)
@@ -59,8 +70,9 @@ def gen_masked_sequences(
     return jnp.stack([values, marked.astype(values.dtype)], axis=-1)
 
 
+@public
 def add(
-    key: PRNGKeyArray, T: int, n_sequences: int
+    key: PRNGKeyArray, T: Natural, n_sequences: Natural
 ) -> tuple[Float[Array, "n_sequences T 2"], Float[Array, " n_sequences"]]:
     """The adding problem: `(X, y)` with `y` the sum of the two marked values, each in [0, 1).
 
@@ -75,8 +87,9 @@ def add(
     return X, jnp.sum(X[..., 0] * X[..., 1], axis=1)
 
 
+@public
 def multiply(
-    key: PRNGKeyArray, T: int, n_sequences: int
+    key: PRNGKeyArray, T: Natural, n_sequences: Natural
 ) -> tuple[Float[Array, "n_sequences T 2"], Float[Array, " n_sequences"]]:
     """The multiplying problem: `(X, y)` with `y` the product of the two marked values.
 
@@ -89,8 +102,9 @@ def multiply(
     return X, jnp.prod(jnp.where(X[..., 1] == 1, X[..., 0], 1), axis=1)
 
 
+@public
 def xor(
-    key: PRNGKeyArray, T: int, n_sequences: int
+    key: PRNGKeyArray, T: Natural, n_sequences: Natural
 ) -> tuple[Float[Array, "n_sequences T 2"], Bool[Array, " n_sequences"]]:
     """The XOR problem: values are bits, and `y` tells whether the two marked ones differ.
 
@@ -103,6 +117,7 @@ def xor(
     return X, jnp.sum(X[..., 0] * X[..., 1], axis=1) == 1
 
 
+@public
 def ackley_function(x: Num[ArrayLike, "*batch dim"]) -> Float[Array, "*batch"]:
     r"""Ackley's function: many local minima around a global one, 0 at 0.
 
@@ -130,8 +145,9 @@ def _root_of_mean_square(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch 
     return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1)), 0)
 
 
+@public
 def ackley(
-    key: PRNGKeyArray, nsamples: int, dim: int = 2
+    key: PRNGKeyArray, nsamples: Natural, dim: Natural = 2
 ) -> tuple[Float[Array, "nsamples dim"], Float[Array, " nsamples"]]:
     """`(X, y)`: points uniform in [-40, 40]^dim, and Ackley's function there.
 
@@ -140,10 +156,11 @@ def ackley(
     >>> X.shape, bool((y >= 0).all())
     ((100, 2), True)
     """
-    X = jr.uniform(key, (nsamples, dim), minval=-40.0, maxval=40.0)
+    X = jr.uniform(key, sizes(nsamples=nsamples, dim=dim), minval=-40.0, maxval=40.0)
     return X, ackley_function(X)
 
 
+@public
 def load_pMNIST_data(
     key: PRNGKeyArray, data_path: str | pathlib.Path, perm: bool = False
 ) -> tuple[Split, Split, Split]:

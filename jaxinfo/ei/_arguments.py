@@ -9,8 +9,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._core import checked, is_traced, undivided, whole
+from .._core import checked, is_traced, undivided
 from ..info import Binning
+from ..info._binning import valid_bins
 from ..network import Channel, Topology
 from ..network._channel import valid_range
 from ._intervention import Setting
@@ -41,15 +42,15 @@ def channel_of(
     return topology.channel(layer, in_layer, activation=activation)
 
 
-def layers_of(topology: Topology, layers: Sequence[Any] | None) -> list[Any]:
-    """The layers that `layers` lists: by default all of the topology."""
+def layers_of(topology: Topology, layers: Sequence[Any] | None) -> list[str]:
+    """The names of the layers that `layers` lists: by default all of the topology."""
     if layers is None:
         return list(topology.names)
     if isinstance(layers, str) or not layers:
         raise ValueError(
             f"`layers` must be a list of at least one name or module, or None for all; got {layers!r}."
         )
-    return list(layers)
+    return [topology.name_of(layer, argument="layers") for layer in layers]
 
 
 def setting_of(
@@ -84,17 +85,17 @@ def setting_of(
     # The weights of a layer, which may be divided among devices, are measured together.
     channel = eqx.combine(undivided(lambda arrays: arrays, arrays), rest)
     channel = _with_finite_outputs(channel)
-    in_binning = Binning(
-        whole("in_bins", in_bins), *valid_range("in_range", in_range or channel.in_range)
-    )
-    if out_range == "dynamic":
+    in_range = channel.in_range if in_range is None else in_range
+    in_binning = Binning(valid_bins("in_bins", in_bins), *valid_range("in_range", in_range))
+    if isinstance(out_range, str):
         # The outputs do not depend on how they will be binned.
         lower, upper = observed_range(Setting(channel, in_binning, in_binning))
     else:
-        lower, upper = valid_range("out_range", out_range or channel.out_range)
-    if out_bins == "dynamic":
+        out_range = channel.out_range if out_range is None else out_range
+        lower, upper = valid_range("out_range", out_range)
+    if isinstance(out_bins, str):
         out_bins, upper = _bins_of_width(in_binning.width, lower, upper, extend)
-    out_bins = whole("out_bins", out_bins)
+    out_bins = valid_bins("out_bins", out_bins)
     return Setting(channel, in_binning, Binning(out_bins, lower, upper, out_of_range=out_of_range))
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._core import public
 from ..info import AbstractEstimator, entropy
 from ..network import Topology
 from ._arguments import ActivationLike, OutBins, OutOfRange, OutRange, Range, channel_of
@@ -100,6 +101,7 @@ class Exact(AbstractMethod):
         return jnp.min(lower), jnp.max(upper)
 
 
+@public
 def output_entropy(
     layer: Any,
     topology: Topology | None,

@@ -6,9 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
-from .._core import one_of
+from .._core import one_of, public
 from ..network import Topology
-from ._arguments import OutOfRange, Range, layers_of, method_from, warn_outside
+from ._arguments import OutBins, OutOfRange, OutRange, Range, layers_of, method_from, warn_outside
 from ._estimate import Estimate
 from ._intervention import Setting
 from ._method import AbstractMethod, PairsResult
@@ -20,6 +20,7 @@ from ._vector import whole
 QUANTITIES = ("ei", "ei_parts", "sensitivity")
 
 
+@public
 def measure(
     topology: Topology,
     *,
@@ -29,8 +30,8 @@ def measure(
     method: AbstractMethod | None = None,
     in_range: Range | None = None,
     in_bins: int = 64,
-    out_range: Any = None,
-    out_bins: Any = 64,
+    out_range: OutRange = None,
+    out_bins: OutBins = 64,
     out_of_range: OutOfRange = "drop",
 ) -> dict[str, dict[str, Estimate]]:
     """Measure several layers and quantities; each answer comes with its error.
@@ -60,7 +61,7 @@ def measure(
     for quantity in quantities:
         one_of("quantities", quantity, QUANTITIES)
     found: dict[str, dict[str, Estimate]] = {}
-    for name in map(topology.name_of, layers_of(topology, layers)):
+    for name in layers_of(topology, layers):
         channel = topology.channel(name)
         found[name] = {}
         for quantity in quantities:

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._core import public
 from ..info import AbstractEstimator
 from ..network import Channel, Topology
 from ._arguments import (
@@ -22,6 +23,7 @@ from ._intervention import Bounds, Setting
 from ._method import AbstractMethod
 
 
+@public
 def ei_parts(
     layer: Any,
     topology: Topology | None,
@@ -96,6 +98,7 @@ def ei_parts(
     return total(measured_parts(setting, key, method, estimator))
 
 
+@public
 def ei_parts_matrix(
     layer: Any,
     topology: Topology | None,

@@ -1,13 +1,13 @@
 """The sampled route: draw, push through the channel, bin, count."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._core import is_traced
+from .._core import is_traced, public
 from ..info import AbstractEstimator, Extrapolation, NonNegative
 from ._draws import AbstractSampling
 from ._intervention import Bounds, Setting
@@ -20,6 +20,11 @@ from ._sampled_vector import measure_vector
 Result = TypeVar("Result", PairsResult, VectorResult)
 
 
+def _as_tuple(devices: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(devices)
+
+
+@public
 class Sampling(AbstractSampling):
     """Measure by counting samples in hard bins.
 
@@ -59,7 +64,7 @@ class Sampling(AbstractSampling):
     batch_size: int | None = eqx.field(static=True, default=None)
     max_samples: int = eqx.field(static=True, default=1_280_000)
     points: Points = eqx.field(static=True, default="random")
-    devices: tuple[Any, ...] = eqx.field(static=True, default=(), converter=tuple)
+    devices: tuple[Any, ...] = eqx.field(static=True, default=(), converter=_as_tuple)
     progress: Callable[[int, int], Any] | None = eqx.field(static=True, default=None)
 
     def parts(

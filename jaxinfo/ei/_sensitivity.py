@@ -4,6 +4,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._core import public
 from ..info import AbstractEstimator
 from ..network import Channel, Topology
 from ._arguments import (
@@ -22,6 +23,7 @@ from ._method import AbstractMethod
 from ._parts import total
 
 
+@public
 def sensitivity(
     layer: Any,
     topology: Topology | None,
@@ -79,6 +81,7 @@ def sensitivity(
     )
 
 
+@public
 def sensitivity_matrix(
     layer: Any,
     topology: Topology | None,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 
-from .._core import is_traced, one_of
+from .._core import is_traced, one_of, public
 from ..info import AbstractEstimator, mutual_information
 from ._draws import ERROR_BLOCKS, held
 from ._intervention import BLOCK, Bounds, Setting
@@ -21,6 +21,7 @@ from ._tiles import Tile, columns, over_tiles
 _VECTOR_CELLS = 2**22  # of the joint table of a group
 
 
+@public
 class Soft(AbstractMethod):
     r"""Measure with soft bins: sampled, but differentiable in the channel's parameters.
 

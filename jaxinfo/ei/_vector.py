@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._core import public
 from ..info import AbstractEstimator, PlugIn
 from ..network import Channel, Topology
 from ._arguments import (
@@ -22,6 +23,7 @@ from ._method import AbstractMethod, Group
 from ._parts import measured_parts, noise_setting, total
 
 
+@public
 def ei(
     layer: Any,
     topology: Topology | None,
@@ -73,6 +75,7 @@ def ei(
     return _measured(setting, key, method, (whole(channel),))[0]
 
 
+@public
 def eis_between_groups(
     layer: Any,
     topology: Topology | None,
@@ -112,6 +115,8 @@ def eis_between_groups(
     _plug_in_only(estimator)
     method = method_from(method, samples, batch_size, threshold)
     channel = channel_of(layer, topology, in_layer, activation)
+    if not len(groups):
+        raise ValueError("`groups` must hold at least one pair (inputs, outputs); it is empty.")
     checked_groups = tuple(_valid_group(group, channel) for group in groups)
     setting = noise_setting(
         channel, method, key, in_range, in_bins, out_range, out_bins, out_of_range
@@ -119,6 +124,7 @@ def eis_between_groups(
     return _measured(setting, key, method, checked_groups)
 
 
+@public
 def vector_and_pairwise_ei(
     layer: Any,
     topology: Topology | None,

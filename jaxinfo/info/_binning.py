@@ -1,6 +1,6 @@
 """The one binning rule of the package."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -8,11 +8,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from .._core import as_real, checked, is_traced, one_of, power_of_two, whole
+from .._core import as_real, checked, is_traced, one_of, power_of_two, public, whole
 
 _MOST_BINS = 2**18
 
 
+def valid_bins(name: str, bins: Any) -> int:
+    """The number of bins that argument `name` gives, or an error that names it."""
+    if not 2 <= whole(name, bins) <= _MOST_BINS:
+        raise ValueError(
+            f"`{name}` must be at least 2, since one bin holds no bits, and at most {_MOST_BINS}; "
+            f"got {bins}."
+        )
+    return whole(name, bins)
+
+
+@public
 class Binning(eqx.Module):
     r"""`bins` equal intervals over `[lower, upper]`.
 
@@ -56,12 +67,7 @@ class Binning(eqx.Module):
         *,
         out_of_range: Literal["drop", "clip"] = "drop",
     ):
-        self.bins = whole("bins", bins)
-        if not 2 <= self.bins <= _MOST_BINS:
-            raise ValueError(
-                f"`bins` must be at least 2, since one bin holds no bits, and at most {_MOST_BINS}; "
-                f"got {bins}."
-            )
+        self.bins = valid_bins("bins", bins)
         lower, upper = jnp.asarray(lower, float), jnp.asarray(upper, float)
         known = not (is_traced(lower) or is_traced(upper))
         # JAX takes a subnormal number for 0, NumPy does not.
@@ -96,6 +102,7 @@ class Binning(eqx.Module):
         """The middle of each bin, along a last axis."""
         return (self.edges[..., 1:] + self.edges[..., :-1]) / 2
 
+    @public
     def index(self, x: Real[Array, "*batch"]) -> Int[Array, "*batch"]:
         """The bin number of each value, `0 ... bins - 1`, or `bins` for what has no bin.
 
@@ -104,6 +111,7 @@ class Binning(eqx.Module):
         """
         return _hard_index(self, as_real(x))
 
+    @public
     def soft(
         self,
         x: Real[Array, "*batch"],

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.special import digamma
 from jaxtyping import Array, Float, Int
 
+from .._core import public
 from ._estimators import AbstractEstimator, at_most_possible, corrected
 from ._subsampling import judged
 
@@ -26,9 +27,11 @@ class MillerMadow(AbstractEstimator):
     Array(0.061, dtype=float32)
     """
 
+    @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         return at_most_possible(corrected(counts, lambda n, _: -0.5 / jnp.maximum(n, 1)), counts)
 
+    @public
     def with_bias(
         self, counts: Int[Array, "*batch rows columns"]
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
@@ -52,9 +55,11 @@ class Jackknife(AbstractEstimator):
     Array(0.045, dtype=float32)
     """
 
+    @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         return at_most_possible(corrected(counts, lambda n, _: leave_one_out(n)), counts)
 
+    @public
     def with_bias(
         self, counts: Int[Array, "*batch rows columns"]
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
@@ -83,9 +88,11 @@ class Grassberger(AbstractEstimator):
     '0.103'
     """
 
+    @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         return at_most_possible(corrected(counts, _grassberger), counts)
 
+    @public
     def with_bias(
         self, counts: Int[Array, "*batch rows columns"]
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._core import as_real
+from .._core import as_real, public
 from ._estimators import AbstractEstimator, at_most_possible
 from ._subsampling import judged
 
@@ -26,12 +26,14 @@ class ChaoShen(AbstractEstimator):
     Array(0.037, dtype=float32)
     """
 
+    @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         n = as_real(counts)
         cells = n.reshape(*n.shape[:-2], -1)
         rows, columns = jnp.sum(n, axis=-1), jnp.sum(n, axis=-2)
         return at_most_possible(_entropy(rows) + _entropy(columns) - _entropy(cells), counts)
 
+    @public
     def with_bias(
         self, counts: Int[Array, "*batch rows columns"]
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:

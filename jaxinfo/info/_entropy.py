@@ -3,9 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from .._core import as_real, moderate, nan_where, safe_divide, xlog2x
+from .._core import as_real, moderate, nan_where, public, safe_divide, xlog2x
 
 
+@public
 def entropy(table: Num[ArrayLike, "*batch cells"]) -> Float[Array, "*batch"]:
     r"""Shannon entropy of counts or weights along the last axis, in **bits**.
 
@@ -28,6 +29,7 @@ def entropy(table: Num[ArrayLike, "*batch cells"]) -> Float[Array, "*batch"]:
     return -jnp.sum(xlog2x(p), axis=-1)
 
 
+@public
 def mutual_information(table: Num[ArrayLike, "*batch rows columns"]) -> Float[Array, "*batch"]:
     r"""Mutual information of the two variables of a joint table, in **bits**.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core import as_real
+from .._core import as_real, public
 from ._entropy import mutual_information
 
 
@@ -34,6 +34,7 @@ class AbstractEstimator(eqx.Module):
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
         """The estimate, and what it is expected to add to the truth, for each table of a batch."""
 
+    @public
     def bias(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         """What the estimate is expected to add to the truth, for each table of a batch."""
         return self.with_bias(counts)[1]
@@ -51,10 +52,12 @@ class PlugIn(AbstractEstimator):
     Array(1., dtype=float32)
     """
 
+    @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         empty = jnp.all(counts == 0, axis=(-2, -1), keepdims=True)
         return mutual_information(jnp.where(empty, 1, counts))
 
+    @public
     def with_bias(
         self, counts: Int[Array, "*batch rows columns"]
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
@@ -70,6 +73,7 @@ class PlugIn(AbstractEstimator):
         return self(counts), bias
 
 
+@public
 class NonNegative(AbstractEstimator):
     """Another estimate, with 0 in place of what is negative, as the truth never is.
 
@@ -85,9 +89,11 @@ class NonNegative(AbstractEstimator):
 
     estimator: AbstractEstimator
 
+    @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         return jnp.maximum(self.estimator(counts), 0)
 
+    @public
     def with_bias(
         self, counts: Int[Array, "*batch rows columns"]
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:

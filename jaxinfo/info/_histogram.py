@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._core import checked, number_of_bin, undivided
+from .._core import checked, number_of_bin, public, sizes, undivided
 from ._counting import count_pairs
 from ._influence import influence_of_cells
 
 
+@public
 class PairHistogram(eqx.Module):
     """One two-way table of counts for each pair of columns: a commutative monoid.
 
@@ -33,11 +34,14 @@ class PairHistogram(eqx.Module):
     samples: Int[Array, ""]
 
     @classmethod
+    @public
     def zeros(cls, n_in: int, n_out: int, in_bins: int, out_bins: int) -> "PairHistogram":
         """The histogram of no samples."""
-        counts = jnp.zeros((n_in, n_out, in_bins, out_bins), jnp.int32)
+        shape = sizes(n_in=n_in, n_out=n_out, in_bins=in_bins, out_bins=out_bins)
+        counts = jnp.zeros(shape, jnp.int32)
         return cls(counts, jnp.zeros((), jnp.int32))
 
+    @public
     def update(
         self,
         x: Int[Array, "n n_in"],
@@ -48,12 +52,16 @@ class PairHistogram(eqx.Module):
         """Add samples given as bin numbers; a number that is not a bin is outside.
 
         `samples` says how many of the rows are samples where the others are padding, which must
-        hold no bin number; by default all are. Memory: the tables of all pairs, twice.
+        hold no bin number; by default all are. **Raises:** `ValueError` for more samples than rows.
+        Memory: the tables of all pairs, twice.
         """
         in_bins, out_bins = self.counts.shape[2:]
-        seen = jnp.asarray(x.shape[0] if samples is None else samples, jnp.int32)
+        seen = jnp.asarray(len(x) if samples is None else samples, jnp.int32)
+        bad = (seen < 0) | (seen > len(x))
+        seen = checked(seen, bad, f"`samples` must lie between 0 and the number of rows, {len(x)}.")
         return self.merge(PairHistogram(count_pairs(x, y, in_bins, out_bins), seen))
 
+    @public
     def merge(self, other: "PairHistogram") -> "PairHistogram":
         """The histogram of both sets of samples.
 
@@ -71,6 +79,7 @@ class PairHistogram(eqx.Module):
         """For each pair, how many samples had one of the two values outside its range."""
         return self.samples - jnp.sum(self.counts, axis=(-2, -1))
 
+    @public
     def influence(self, x: Int[Array, "n n_in"], y: Int[Array, "n n_out"]) -> Float[Array, " n"]:
         r"""What a sample adds to the sum over pairs of mutual information, to first order in $1/N$.
 

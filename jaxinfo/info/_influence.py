@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._core import as_real
+from .._core import as_real, public
 from ._corrected import leave_one_out
 from ._estimators import PlugIn
 
@@ -34,6 +34,7 @@ def influence_of_cells(
     return jnp.where(seen, density - mean, 0)
 
 
+@public
 def standard_error(counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
     r"""One standard deviation, in **bits**, of an estimate from independent counts.
 

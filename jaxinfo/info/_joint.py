@@ -6,11 +6,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from .._core import bits_for, group_rows, number_of_bin, pack_fields, xlog2x
+from .._core import bits_for, group_rows, number_of_bin, pack_fields, public, sizes, xlog2x
 from ._histogram import added
 from ._influence import error_of_mean
 
 
+@public
 class JointHistogram(eqx.Module):
     r"""How often each distinct pair of vectors (input bins, output bins) was seen: a monoid.
 
@@ -38,12 +39,15 @@ class JointHistogram(eqx.Module):
     samples: Int[Array, ""]
 
     @classmethod
+    @public
     def zeros(cls, n_in: int, n_out: int, in_bins: int, out_bins: int) -> "JointHistogram":
         """The histogram of no samples."""
+        n_in, n_out = sizes(n_in=n_in, n_out=n_out)
         none = jnp.zeros((0, n_in), jnp.int32), jnp.zeros((0, n_out), jnp.int32)
         return cls.of(*none, in_bins, out_bins)
 
     @classmethod
+    @public
     def of(
         cls,
         x: Int[Array, "n n_in"],
@@ -67,6 +71,7 @@ class JointHistogram(eqx.Module):
             jnp.asarray(x.shape[0] if samples is None else samples, jnp.int32),
         )
 
+    @public
     def merge(self, other: "JointHistogram") -> "JointHistogram":
         """The histogram of both sets of samples.
 

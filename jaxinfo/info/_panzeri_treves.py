@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._core import as_real
+from .._core import as_real, public
 from ._estimators import AbstractEstimator, PlugIn, at_most_possible, total_of
 from ._subsampling import judged
 
@@ -31,6 +31,7 @@ class PanzeriTreves(AbstractEstimator):
     Array(0.061, dtype=float32)
     """
 
+    @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         total = jnp.maximum(total_of(counts), 1)
         columns = jnp.sum(jnp.any(counts > 0, axis=-2), axis=-1)
@@ -40,6 +41,7 @@ class PanzeriTreves(AbstractEstimator):
         bias = jnp.where(columns > 0, extra, 0) / (2 * math.log(2) * total)
         return at_most_possible(PlugIn()(counts) - bias, counts)
 
+    @public
     def with_bias(
         self, counts: Int[Array, "*batch rows columns"]
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._core import as_real
+from .._core import as_real, public
 from ._estimators import AbstractEstimator, PlugIn, at_most_possible, corrected, total_of
 
 _SUMMED_MEAN = 16.0  # up to this mean the distribution is summed, above it a series errs by 3e-6
@@ -41,9 +41,11 @@ class Extrapolation(AbstractEstimator):
     Array(0.018, dtype=float32)
     """
 
+    @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         return self.with_bias(counts)[0]
 
+    @public
     def with_bias(
         self, counts: Int[Array, "*batch rows columns"]
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
@@ -98,6 +100,7 @@ class ShuffledNull(AbstractEstimator):
     Array(-0.039, dtype=float32)
     """
 
+    @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         n = as_real(counts)
         rows, columns = jnp.sum(n, axis=-1, keepdims=True), jnp.sum(n, axis=-2, keepdims=True)
@@ -106,6 +109,7 @@ class ShuffledNull(AbstractEstimator):
         nats = jnp.sum(mean / total * _relative_mean(rows, columns, total), axis=(-2, -1))
         return PlugIn()(counts) - nats / math.log(2)
 
+    @public
     def with_bias(
         self, counts: Int[Array, "*batch rows columns"]
     ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:

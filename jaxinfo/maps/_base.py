@@ -7,9 +7,9 @@ from typing import Any, ClassVar, TypeVar
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray, Shaped
 
+from .._core import public, sizes, whole
 from ._loading import as_inexact, fill, fill_from_source
 from ._numerics import at_least_single, uniform
 
@@ -53,10 +53,18 @@ class AbstractLinearMap(eqx.Module):
     """Whether applying the map costs less than a product with its matrix, however often it is done."""
 
     def __init__(self, in_features: int, out_features: int, use_bias: bool, *, key: PRNGKeyArray):
-        for name, size in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(size, int | np.integer) or size < 1:
-                raise ValueError(f"`{name}` must be an integer of at least 1; got {size!r}.")
-        self.in_features, self.out_features = int(in_features), int(out_features)
+        self.in_features = whole("in_features", in_features)
+        self.out_features = whole("out_features", out_features)
+        if min(self.in_features, self.out_features) < 1:
+            raise ValueError(
+                f"`in_features` and `out_features` must be at least 1; got {in_features} and "
+                f"{out_features}."
+            )
+        if self._fast:  # applied without its matrix, which may be larger than any can be
+            sizes(in_features=in_features)
+            sizes(out_features=out_features)
+        else:
+            sizes(in_features=in_features, out_features=out_features)
         self.bias = uniform(key, (out_features,), in_features) if use_bias else None
 
     @abc.abstractmethod
@@ -73,18 +81,23 @@ class AbstractLinearMap(eqx.Module):
         """Whether a bias is added."""
         return self.bias is not None
 
+    @public
     def __call__(
         self, x: Shaped[ArrayLike, "*batch features"], *, key: PRNGKeyArray | None = None
     ) -> Inexact[Array, "*batch {self.out_features}"]:
         """$x W + b$ for each row of `x`; `key` matters to maps that draw something (`L0Linear`)."""
+        y = self._multiply(self._accepted("x", x), key)
+        return y if self.bias is None else y + self.bias
+
+    def _accepted(self, name: str, x: Any) -> Inexact[Array, "*batch features"]:
+        """`x` as an array that the map takes, or a `ValueError` that names the argument."""
         x = as_inexact(x)
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             raise ValueError(
-                f"`{type(self).__name__}` maps arrays of shape (..., {self.in_features}); got one of "
-                f"shape {x.shape}."
+                f"`{name}`: `{type(self).__name__}` maps arrays of shape (..., {self.in_features}); "
+                f"got one of shape {x.shape}."
             )
-        y = self._multiply(x, key)
-        return y if self.bias is None else y + self.bias
+        return x
 
     def reg_error(self) -> Float[Array, ""]:
         """The penalty to add to a loss: 0 for a map that keeps its promise by construction."""
@@ -94,6 +107,7 @@ class AbstractLinearMap(eqx.Module):
         """How far the matrix is from what the map promises: 0, up to rounding, when kept."""
         return jnp.zeros(())
 
+    @public
     def eig(self, vectors: bool = False) -> Any:
         """The eigenvalues of $W$ (complex), or with `vectors` the pair of values and right vectors.
 
@@ -111,6 +125,7 @@ class AbstractLinearMap(eqx.Module):
         return tuple(jnp.linalg.eig(W)) if vectors else jnp.linalg.eigvals(W)
 
     @classmethod
+    @public
     def from_parameters(
         cls: type[Map],
         params: Mapping[str, Any],
@@ -139,6 +154,7 @@ class AbstractLinearMap(eqx.Module):
         return fill_from_source(template, params, AbstractLinearMap)
 
     @classmethod
+    @public
     def from_matrix(
         cls: type[Map],
         W: Inexact[ArrayLike, "in_features out_features"],
@@ -209,8 +225,8 @@ class AbstractSquareMap(AbstractLinearMap):
     def __init__(self, in_features: int, out_features: int, use_bias: bool, *, key: PRNGKeyArray):
         if in_features != out_features:
             raise ValueError(
-                f"`{type(self).__name__}` must be square; got in_features={in_features} and "
-                f"out_features={out_features}."
+                f"`{type(self).__name__}` must be square; got {in_features} (`in_features`) x "
+                f"{out_features} (`out_features`)."
             )
         super().__init__(in_features, out_features, use_bias, key=key)
 

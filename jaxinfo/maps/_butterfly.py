@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Inexact, PRNGKeyArray
 
-from .._core import may_be_divided
+from .._core import may_be_divided, public
 from ._base import AbstractLinearMap
 from ._numerics import uniform
 
 
+@public
 class ButterflyLinear(AbstractLinearMap):
     r"""A product of $\log_2 n$ sparse factors, each made of 2 x 2 blocks: $O(n \log n)$ per vector.
 

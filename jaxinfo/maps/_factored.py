@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractLinearMap
 from ._numerics import largest, uniform
 
 
+@public
 class LowRankLinear(AbstractLinearMap):
     r"""$W = A B$ of rank at most `rank`, with `rank * (in_features + out_features)` numbers.
 
@@ -70,6 +72,7 @@ class LowRankLinear(AbstractLinearMap):
         return {"A": U[:, :rank] * root, "B": root[:, None] * Vt[:rank]}
 
 
+@public
 class KroneckerLinear(AbstractLinearMap):
     r"""$W = A \otimes B$: two small matrices, one acting on each half of a split index.
 
@@ -128,6 +131,7 @@ class KroneckerLinear(AbstractLinearMap):
         return {"A": (root * U[:, 0]).reshape(a, c), "B": (root * Vt[0]).reshape(b, d)}
 
 
+@public
 class MonarchLinear(AbstractLinearMap):
     r"""Two block-diagonal matrices with a transposition between them: about $2 n^{3/2}$ numbers.
 

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Inexact, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractSquareMap
 from ._numerics import at_least_single, logarithm, onto_simplex, outside, unsqueezed
 from ._options import Number, ordered_bounds
 from ._symmetric import spectrum_outside, symmetric_part
 
 
+@public
 class GershgorinLinear(AbstractSquareMap):
     r"""Every eigenvalue within the disc whose diameter is `[sigma_min, sigma_max]`.
 

@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from .._core import may_be_divided
+from .._core import may_be_divided, public
 from ._loading import as_inexact
 from ._numerics import at_least_single
 
 
+@public
 def householder_product(
     x: Shaped[ArrayLike, "*batch n"], u: Shaped[ArrayLike, "..."], k: int | None = None
 ) -> Float[Array, "*batch n"]:

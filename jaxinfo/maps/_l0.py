@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractLinearMap
 from ._linear import Linear
 from ._loading import as_inexact, fill
@@ -18,6 +19,7 @@ _LOW, _HIGH = -0.1, 1.1  # the concrete distribution is stretched from (0, 1) to
 _EPSILON = 1e-6
 
 
+@public
 class L0Linear(AbstractLinearMap):
     r"""$W = z \odot A$ with random gates $z_{ij} \in [0, 1]$ that may be exactly 0.
 
@@ -76,6 +78,7 @@ class L0Linear(AbstractLinearMap):
         self.temperature = float(temperature)
         self.lamda = float(lamda)
 
+    @public
     def cdf_qz(self, x: Float[ArrayLike, "*shape"]) -> Float[Array, "*both"]:
         """Probability that the stretched variable of each gate is at most `x`.
 
@@ -90,12 +93,14 @@ class L0Linear(AbstractLinearMap):
         p = jnp.where(inside, p, jnp.where(share <= 0, 0.0, 1.0))
         return jnp.clip(p, _EPSILON, 1 - _EPSILON)
 
+    @public
     def quantile_concrete(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*both"]:
         """The stretched variable at the quantiles `u` in (0, 1): the inverse of its distribution."""
         u = as_inexact(u)
         logits = (jnp.log(u) - jnp.log1p(-u) + self.qz_loga) / self.temperature
         return jax.nn.sigmoid(logits) * (_HIGH - _LOW) + _LOW
 
+    @public
     def gates(self, key: PRNGKeyArray | None = None) -> Float[Array, "in_features out_features"]:
         """The gates: drawn with a key, at their evaluation values without."""
         if key is None:
@@ -106,12 +111,14 @@ class L0Linear(AbstractLinearMap):
             stretched = self.quantile_concrete(u).astype(dtype)
         return jnp.clip(stretched, 0, 1)
 
+    @public
     def sampled(self, key: PRNGKeyArray) -> Linear:
         """A `Linear` with one draw of the gates applied to the weight: differentiable, and fixed."""
         template = Linear._template(self.in_features, self.out_features, self.use_bias, {})
         arrays = {"weight": self.effective_W(key).T, "bias": self.bias}
         return fill(template, {k: v for k, v in arrays.items() if v is not None})
 
+    @public
     def effective_W(
         self, key: PRNGKeyArray | None = None
     ) -> Float[Array, "{self.in_features} {self.out_features}"]:

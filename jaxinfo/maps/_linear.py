@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
-from .._core import checked
+from .._core import checked, public
 from ._base import AbstractLinearMap
 from ._numerics import uniform
 
@@ -31,6 +31,7 @@ class AbstractTransposedMap(AbstractLinearMap):
         return {"weight": W.T}
 
 
+@public
 class Linear(AbstractTransposedMap):
     """A free matrix: what `equinox.nn.Linear` is, with the methods of a map.
 
@@ -44,6 +45,7 @@ class Linear(AbstractTransposedMap):
         return "W = weight^T"
 
 
+@public
 class IdentityInitLinear(AbstractTransposedMap):
     """A free matrix that starts as the identity, with bias 0.
 
@@ -65,6 +67,7 @@ class IdentityInitLinear(AbstractTransposedMap):
         return "W = weight^T, at first I"
 
 
+@public
 class IdentityLinear(AbstractLinearMap):
     """The identity as a map. It holds no arrays, so nothing can train it or decay it.
 

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Bool, Float, Inexact, PRNGKeyArray
 
-from .._core import at_unit_size, one_of, over_largest
+from .._core import Positive, at_unit_size, one_of, over_largest, public
 from ._base import AbstractSquareMap
 from ._linear import AbstractTransposedMap
 from ._numerics import at_least_single, entrywise, frobenius
 from ._options import Number, ordered_bounds
 
 
+@public
 class BoundedNormLinear(AbstractTransposedMap):
     r"""A free matrix with a penalty that draws its norm into `[sigma_min, sigma_max]`.
 
@@ -85,6 +86,7 @@ class BoundedNormLinear(AbstractTransposedMap):
         return self.reg_error()
 
 
+@public
 class PowerBoundLinear(AbstractSquareMap):
     r"""A free square matrix with a penalty on its spectral radius: $\max(\rho(W) - p_{max}, 0)$.
 
@@ -142,7 +144,8 @@ class PowerBoundLinear(AbstractSquareMap):
         return {"W": W}  # every matrix is admitted; some are penalised
 
 
-def spectral_radius(W: Float[Array, "n n"], *, least_steps: int = 1) -> Float[Array, ""]:
+@public
+def spectral_radius(W: Float[Array, "n n"], *, least_steps: Positive = 1) -> Float[Array, ""]:
     r"""The largest $|\lambda|$ of a square matrix, by power iteration on the matrix itself.
 
     By Gelfand's formula $\rho = \lim \|W^k\|^{1/k}$. Squaring doubles $k$, so about 26 products reach a

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._numerics import at_least_single, largest, outside, uniform
 from ._options import Number
 from ._symmetric import symmetric_part
 
 
+@public
 class TrivialNullSpaceLinear(AbstractLinearMap):
     r"""$W = [\,G_1^T G_1 + \varepsilon I \mid G_2^T\,]$: $x W = 0$ only for $x = 0$.
 
@@ -50,8 +52,8 @@ class TrivialNullSpaceLinear(AbstractLinearMap):
             )
         if in_features > out_features:
             raise ValueError(
-                "`TrivialNullSpaceLinear` cannot lower the dimension; got "
-                f"in_features={in_features} and out_features={out_features}."
+                f"`TrivialNullSpaceLinear` cannot lower the dimension; got {in_features} "
+                f"(`in_features`) x {out_features} (`out_features`)."
             )
         if not epsilon > 0:
             raise ValueError(f"`epsilon` must be positive; got {epsilon:g}.")
@@ -85,6 +87,7 @@ class TrivialNullSpaceLinear(AbstractLinearMap):
         return {"Gl1": rows, "Gl2": W[:, n:].T}
 
 
+@public
 class DiagonallyDominantLinear(AbstractSquareMap):
     r"""A strictly diagonally dominant matrix: invertible, by the theorem of Levy and Desplanques.
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractLinearMap, AbstractSquareMap, AbstractWeightMap
 from ._householder import reflect, vectors_of
 from ._numerics import at_least_single, largest, orthonormality
@@ -16,6 +17,7 @@ from ._rotations import nearest_rotation, planes_of_normal, polar, skew_of_rotat
 from ._symmetric import skew
 
 
+@public
 class OrthogonalLinear(AbstractSquareMap):
     r"""$W = H_1 H_2 \cdots H_n$, $H_i$ the reflection given by row $i$ of `U` from its diagonal on.
 
@@ -57,6 +59,7 @@ class OrthogonalLinear(AbstractSquareMap):
         return {"U": vectors_of(polar(W), self.in_features)}
 
 
+@public
 class CayleyLinear(AbstractWeightMap, AbstractSquareMap):
     r"""$W = (I - S)(I + S)^{-1}$ with $S$ skew-symmetric: a rotation, $\det W = 1$.
 
@@ -94,6 +97,7 @@ class CayleyLinear(AbstractWeightMap, AbstractSquareMap):
         return {"weight": jnp.triu(skew_of_rotation(nearest_rotation(W), minus_tangent))}
 
 
+@public
 class ExponentialLinear(AbstractWeightMap, AbstractSquareMap):
     r"""$W = e^S$ with $S$ skew-symmetric: every rotation, $\det W = 1$.
 
@@ -146,6 +150,7 @@ def _nearer(W: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return 1.5 * W - 0.5 * W @ (W.T @ W)
 
 
+@public
 class StiefelLinear(AbstractLinearMap):
     r"""A rectangular matrix with orthonormal rows or columns, whichever are fewer.
 
@@ -194,6 +199,7 @@ class StiefelLinear(AbstractLinearMap):
         return {"U": vectors_of(square, few)[:few]}
 
 
+@public
 class SchurDecompositionLinear(AbstractSquareMap):
     r"""$W = Q T Q^T$ with $Q$ orthogonal and $T$ made of scaled rotations of the plane.
 

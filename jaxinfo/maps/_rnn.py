@@ -9,10 +9,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray, Shaped
 
-from .._core import may_be_divided
+from .._core import Positive, may_be_divided, public
 from ._base import AbstractLinearMap
 from ._linear import Linear
 from ._loading import as_inexact, fill_from_source
@@ -49,6 +48,7 @@ def _normal_distribution(x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"
     return 0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5))
 
 
+@public
 class RNNCell(eqx.Module):
     r"""$h' = f(h W_h + b_h + x W_x + b_x)$ with any maps for $W_h$ and $W_x$.
 
@@ -77,8 +77,8 @@ class RNNCell(eqx.Module):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
+        input_size: Positive,
+        hidden_size: Positive,
         bias: bool = False,
         nonlin: Nonlinearity = gelu,
         hidden_map: type[AbstractLinearMap] = Linear,
@@ -109,12 +109,15 @@ class RNNCell(eqx.Module):
     def out_features(self) -> int:
         return self.hidden_size
 
+    @public
     def __call__(
         self,
         input: Shaped[ArrayLike, "*batch input_size"],
         hidden: Shaped[ArrayLike, "*batch hidden_size"],
     ) -> Inexact[Array, "*batch hidden_size"]:
         """The next hidden state."""
+        input = self.lin_in._accepted("input", input)
+        hidden = self.lin_hidden._accepted("hidden", hidden)
         return self.nonlin(self.lin_hidden(hidden) + self.lin_in(input))
 
     def reg_error(self) -> Float[Array, ""]:
@@ -122,6 +125,7 @@ class RNNCell(eqx.Module):
         return (self.lin_in.reg_error() + self.lin_hidden.reg_error()) / 2
 
     @classmethod
+    @public
     def from_parameters(
         cls,
         params: Mapping[str, Any],
@@ -141,6 +145,7 @@ class RNNCell(eqx.Module):
         return fill_from_source(template, params, AbstractLinearMap)
 
 
+@public
 class RNN(eqx.Module):
     r"""A stack of recurrent layers over a sequence; layer $l + 1$ reads the states of layer $l$.
 
@@ -169,15 +174,13 @@ class RNN(eqx.Module):
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int = 16,
-        num_layers: int = 1,
+        input_size: Positive,
+        hidden_size: Positive = 16,
+        num_layers: Positive = 1,
         cell_args: Mapping[str, Any] | None = None,
         *,
         key: PRNGKeyArray,
     ):
-        if not isinstance(num_layers, int | np.integer) or num_layers < 1:
-            raise ValueError(f"`num_layers` must be an integer of at least 1; got {num_layers!r}.")
         sizes = [input_size] + [hidden_size] * (num_layers - 1)
         keys = jr.split(key, num_layers)
         self.rnn_cells = tuple(
@@ -186,6 +189,7 @@ class RNN(eqx.Module):
         )
         self.init_states = tuple(jnp.zeros(hidden_size) for _ in sizes)
 
+    @public
     def __call__(
         self,
         sequence: Shaped[ArrayLike, "..."],
@@ -237,12 +241,13 @@ class RNN(eqx.Module):
         return jnp.mean(jnp.stack([cell.reg_error() for cell in self.rnn_cells]))
 
     @classmethod
+    @public
     def from_parameters(
         cls,
         params: Mapping[str, Any],
-        input_size: int,
-        hidden_size: int = 16,
-        num_layers: int = 1,
+        input_size: Positive,
+        hidden_size: Positive = 16,
+        num_layers: Positive = 1,
         cell_args: Mapping[str, Any] | None = None,
     ) -> "RNN":
         """A model from arrays named as in the source (`rnn_cells.0.lin_in.weight`, `init_states.0`).

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractLinearMap
 from ._numerics import largest, uniform
 from ._options import Number
@@ -21,6 +22,7 @@ def _identity_grad_relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 _identity_grad_relu.defjvps(lambda tangent, value, x: tangent)
 
 
+@public
 def identity_grad_relu(x: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     r"""$\max(x, 0)$ with the gradient of the identity, 1 everywhere.
 
@@ -33,6 +35,7 @@ def identity_grad_relu(x: Float[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
     return _identity_grad_relu(jnp.asarray(x))
 
 
+@public
 class NonNegativeLinear(AbstractLinearMap):
     r"""$W = \max(A, 0)$, entry by entry. Starts at a tenth of the usual magnitude.
 
@@ -64,6 +67,7 @@ class NonNegativeLinear(AbstractLinearMap):
         return {"weight": jax.nn.relu(W)}
 
 
+@public
 class SplitLinear(AbstractLinearMap):
     r"""$W = B - C$ with $B, C \ge 0$ entry by entry: any matrix, split into its two signs.
 
@@ -135,6 +139,7 @@ class AbstractLasso(AbstractLinearMap):
         return {"u_param": jax.nn.relu(W), "v_param": jax.nn.relu(-W)}
 
 
+@public
 class LassoLinear(AbstractLasso):
     r"""$W = \max(u, 0) - \max(v, 0)$, with the penalty $\gamma \sum_{ij} |W_{ij}|$.
 
@@ -149,6 +154,7 @@ class LassoLinear(AbstractLasso):
     """
 
 
+@public
 class LassoLinearRELU(AbstractLasso):
     """The same map as `LassoLinear`, under its other documented name.
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._householder import reflect, vectors_of
 from ._linear import resized
@@ -13,6 +14,7 @@ from ._options import Number, ordered_bounds
 from ._symmetric import spectrum_outside, symmetric_part
 
 
+@public
 class SpectralLinear(AbstractLinearMap):
     r"""$W = Q_U \Sigma Q_V^T$ with singular values in `[sigma_min, sigma_max]`.
 
@@ -97,6 +99,7 @@ class SpectralLinear(AbstractLinearMap):
         }
 
 
+@public
 class SymmetricSpectralLinear(AbstractSquareMap):
     r"""$W = Q \Sigma Q^T$: symmetric, with eigenvalues in `[sigma_min, sigma_max]`.
 

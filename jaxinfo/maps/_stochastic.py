@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
-from .._core import safe_divide
+from .._core import public, safe_divide
 from ._base import AbstractLinearMap, AbstractSquareMap, AbstractWeightMap
 from ._numerics import (
     at_least_single,
@@ -22,6 +22,7 @@ from ._options import Number, ordered_bounds
 from ._signed import without_inner_biases
 
 
+@public
 class RightStochasticLinear(AbstractWeightMap):
     r"""A non-negative matrix whose rows sum to 1: $W_{ij} = e^{A_{ij}} / \sum_k e^{A_{ik}}$.
 
@@ -42,6 +43,7 @@ class RightStochasticLinear(AbstractWeightMap):
         return {"weight": logarithm(onto_simplex(W))}
 
 
+@public
 class LeftStochasticLinear(AbstractWeightMap):
     r"""A non-negative matrix whose columns sum to 1: $W_{ij} = e^{A_{ij}} / \sum_k e^{A_{kj}}$.
 
@@ -62,6 +64,7 @@ class LeftStochasticLinear(AbstractWeightMap):
         return {"weight": logarithm(onto_simplex(W.T).T)}
 
 
+@public
 class DoublyStochasticLinear(AbstractSquareMap):
     r"""A non-negative square matrix whose rows and columns all sum to 1, by Sinkhorn's iteration.
 
@@ -113,6 +116,7 @@ class DoublyStochasticLinear(AbstractSquareMap):
         return {"weight": logarithm(W)}
 
 
+@public
 class PerronFrobeniusLinear(AbstractLinearMap):
     r"""A non-negative matrix whose row sums lie in `[sigma_min, sigma_max]`.
 
@@ -168,6 +172,7 @@ class PerronFrobeniusLinear(AbstractLinearMap):
         return {"weight": logarithm(rows), "scaling": jnp.broadcast_to(scaling, W.shape)}
 
 
+@public
 class StableSplitLinear(AbstractLinearMap):
     r"""$W = B - C$ with $B$ and $C$ non-negative, of bounded row sums.
 

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractLinearMap
 
 M = TypeVar("M")
 
 
+@public
 def structure(
     model: M,
     where: Callable[[M], Any],

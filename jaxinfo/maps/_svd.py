@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._numerics import at_least_single, between, frobenius, outside, unsqueezed
 from ._options import Number, ordered_bounds
@@ -40,6 +41,7 @@ class AbstractSoftSVD(AbstractLinearMap):
         return with_few_sigmas(params, self.sigma.size)
 
 
+@public
 class SVDLinear(AbstractSoftSVD):
     r"""$W = U \Sigma V$ with $\sigma_i \in [\sigma_{min}, \sigma_{max}]$ and $U, V$ softly orthogonal.
 
@@ -83,6 +85,7 @@ class SVDLinear(AbstractSoftSVD):
         return {"U": U, "V": Vt, "sigma": unsqueezed(s, self.sigma_min, self.sigma_max)}
 
 
+@public
 class SVDLinearLearnBounds(AbstractSoftSVD):
     r"""`SVDLinear` whose two bounds are parameters.
 
@@ -136,6 +139,7 @@ class SVDLinearLearnBounds(AbstractSoftSVD):
         return {"U": U, "V": Vt, "sigma": sigma, "sigma_min": low, "sigma_max": high}
 
 
+@public
 class SymmetricSVDLinear(AbstractSquareMap):
     r"""$W = V \Sigma V^T$: symmetric, with eigenvalues in bounds as far as $V$ is orthogonal.
 

@@ -6,11 +6,13 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractSquareMap, AbstractWeightMap
 from ._numerics import at_least_single, largest, outside, uniform
 from ._options import Number, ordered_bounds
 
 
+@public
 class SymmetricLinear(AbstractWeightMap, AbstractSquareMap):
     r"""A symmetric matrix, $W = (A + A^T)/2$, of any square parameter $A$ (`weight`).
 
@@ -38,6 +40,7 @@ class SymmetricLinear(AbstractWeightMap, AbstractSquareMap):
         return {"weight": symmetric_part(W)}
 
 
+@public
 class SkewSymmetricLinear(AbstractWeightMap, AbstractSquareMap):
     r"""$W = T - T^T$ with $T$ the upper triangle of `weight`; the rest of `weight` is not used.
 
@@ -61,6 +64,7 @@ class SkewSymmetricLinear(AbstractWeightMap, AbstractSquareMap):
         return {"weight": jnp.triu(skew_part(W), 1)}
 
 
+@public
 class DampedSkewSymmetricLinear(AbstractSquareMap):
     r"""$W = T - T^T + \gamma I$ with $T$ the upper triangle of `weight`.
 
@@ -136,6 +140,7 @@ class DampedSkewSymmetricLinear(AbstractSquareMap):
         return {"weight": jnp.triu(skew_part(W), 1), "gamma": gamma}
 
 
+@public
 class PSDLinear(AbstractWeightMap, AbstractSquareMap):
     r"""$W = A^T A$: symmetric and positive semi-definite.
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
-from .._core import checked, may_be_divided
+from .._core import checked, may_be_divided, public
 from ._base import AbstractSquareMap
 from ._numerics import at_least_single, largest, uniform
 from ._options import even
@@ -25,6 +25,7 @@ class AbstractExchange(AbstractSquareMap):
         self.weight = jr.normal(key, (half, half)) * (2 / half) ** 0.5
 
 
+@public
 class SymplecticLinear(AbstractExchange):
     r"""$W = \begin{pmatrix} 0 & A \\ -A^{-T} & 0 \end{pmatrix}$, so that $W^T J W = J$.
 
@@ -77,6 +78,7 @@ def _times_inverse_transpose(
     return solved.reshape(p.shape).astype(p.dtype)
 
 
+@public
 class ShearSymplecticLinear(AbstractSquareMap):
     r"""A symplectic matrix for every parameter: a product of two shears.
 
@@ -128,6 +130,7 @@ class ShearSymplecticLinear(AbstractSquareMap):
         return {"S": symmetric_part(W[:half, half:]), "R": symmetric_part(W[half:, :half])}
 
 
+@public
 class SkewBlockLinear(AbstractExchange):
     r"""$W = \begin{pmatrix} 0 & A \\ -A^T & 0 \end{pmatrix}$: skew-symmetric, in two blocks.
 
@@ -157,6 +160,7 @@ class SkewBlockLinear(AbstractExchange):
         return {"weight": (W[:half, half:] - W[half:, :half].T) / 2}
 
 
+@public
 class HamiltonianLinear(AbstractSquareMap):
     r"""$W = \begin{pmatrix} A & G \\ F & -A^T \end{pmatrix}$ with $G$ and $F$ symmetric: $J W$ is symmetric.
 

@@ -4,10 +4,12 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
+from .._core import public
 from ._base import AbstractLinearMap, AbstractSquareMap
 from ._numerics import at_least_single, largest, uniform
 
 
+@public
 class ToeplitzLinear(AbstractLinearMap):
     r"""$W_{ij} = t_{j - i}$: a convolution with zero padding, in $O(n \log n)$ per vector.
 
@@ -57,6 +59,7 @@ class ToeplitzLinear(AbstractLinearMap):
         return columns[None, :] - rows[:, None] + self.in_features - 1
 
 
+@public
 class CirculantLinear(AbstractSquareMap):
     r"""$W_{ij} = c_{(j - i) \bmod n}$: a circular convolution, in $O(n \log n)$ per vector.
 

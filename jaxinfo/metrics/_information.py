@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from .._core import number_of_bin, safe_divide, undivided, xlog2x
+from .._core import number_of_bin, public, safe_divide, undivided, xlog2x
 from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
@@ -12,6 +12,7 @@ _MOST_LABELS = 46340
 """Whose square is an index of 32 bits."""
 
 
+@public
 def measure_entropy(
     p: Float[Input, "n classes"], preserve_batch: bool = False, *, mask: Mask = None
 ) -> Score:
@@ -29,6 +30,7 @@ def measure_entropy(
     return over_batch(jnp.sum(-xlog2x(p), axis=1), preserve_batch, mask)
 
 
+@public
 def measure_perplexity(
     p: Float[Input, "n classes"], preserve_batch: bool = False, *, mask: Mask = None
 ) -> Score:
@@ -47,6 +49,7 @@ def measure_perplexity(
     return jnp.exp2(entropy)
 
 
+@public
 def measure_NMI(
     labels_true: Integer[Input, " n"],
     labels_pred: Integer[Input, " n"],
@@ -79,6 +82,7 @@ def measure_NMI(
     return safe_divide(2 * shared, rows + columns, at_zero=1.0)
 
 
+@public
 def measure_ARI(
     labels_true: Integer[Input, " n"],
     labels_pred: Integer[Input, " n"],

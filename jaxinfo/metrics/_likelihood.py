@@ -8,13 +8,14 @@ column). All raise a `ValueError` for arrays whose shapes differ: nothing is bro
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, Num
 
-from .._core import nan_where
+from .._core import nan_where, public
 from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
 Mask = Bool[Input, " n"] | None
 
 
+@public
 def measure_ACC(
     mu: Num[Input, "n classes"],
     y: Num[Input, "n classes"] | Integer[Input, " n"],
@@ -40,6 +41,7 @@ def measure_ACC(
     return over_batch(right, False, mask)
 
 
+@public
 def measure_MSE(
     mu: Num[Input, "n d"],
     x: Num[Input, "n d"],
@@ -59,6 +61,7 @@ def measure_MSE(
     return over_batch(jnp.sum(jnp.square(mu - x), axis=1), preserve_batch, mask)
 
 
+@public
 def measure_BCE(
     p: Float[Input, "n d"],
     x: Num[Input, "n d"],
@@ -83,6 +86,7 @@ def measure_BCE(
     return over_batch(-jnp.sum(_times(x, log_p) + _times(1 - x, log_q), 1), preserve_batch, mask)
 
 
+@public
 def measure_CatNLL(
     p: Float[Input, "n classes"],
     x: Num[Input, "n classes"],
@@ -103,6 +107,7 @@ def measure_CatNLL(
     return over_batch(-jnp.sum(_times(x, _log_clipped(p, offset)), axis=1), preserve_batch, mask)
 
 
+@public
 def measure_KLD(
     p_xHat: Float[Input, "n classes"],
     p_x: Float[Input, "n classes"],

@@ -3,12 +3,13 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from .._core import moderate, over_largest, undivided
+from .._core import moderate, over_largest, public, undivided
 from ._batch import Input, rows
 
 Mask = Bool[Input, " n"] | None
 
 
+@public
 def measure_Pearson_correlation(
     a: Num[Input, "n d"], b: Num[Input, "n d"], *, mask: Mask = None
 ) -> Float[Array, " d"]:
@@ -35,6 +36,7 @@ def _correlation(a: Array, b: Array, mask: Mask) -> Float[Array, " d"]:
     return jnp.sum(a * b, axis=0)
 
 
+@public
 def measure_linear_CKA(
     a: Num[Input, "n d1"], b: Num[Input, "n d2"], *, mask: Mask = None
 ) -> Float[Array, ""]:

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
-from .._core import as_real, at_unit_size, nan_where, over_largest, safe_divide, undivided
+from .._core import as_real, at_unit_size, nan_where, over_largest, public, safe_divide, undivided
 from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
@@ -13,6 +13,7 @@ Mask = Bool[Input, " n"] | None
 Codes = Num[Input, "n d"] | Bool[Input, "n d"]
 
 
+@public
 def measure_sparsity(
     codes: Codes,
     tolerance: ArrayLike = 0.0,
@@ -37,6 +38,7 @@ def measure_sparsity(
     return over_batch(jnp.mean(active, axis=1), preserve_batch, mask)
 
 
+@public
 def measure_hoyer_sparsity(
     codes: Codes, preserve_batch: bool = False, *, mask: Mask = None
 ) -> Score:
@@ -65,6 +67,7 @@ def measure_hoyer_sparsity(
     return over_batch(score, preserve_batch, mask)
 
 
+@public
 def measure_gini_index(codes: Codes, preserve_batch: bool = True, *, mask: Mask = None) -> Score:
     r"""Gini index of the sizes of a code's entries, in increasing order $|x|_{(1)}, \dots$:
 
@@ -86,6 +89,7 @@ def measure_gini_index(codes: Codes, preserve_batch: bool = True, *, mask: Mask 
     return over_batch(score, preserve_batch, mask)
 
 
+@public
 def measure_firingRate(
     spikes: Num[Input, "steps neurons"] | Bool[Input, "steps neurons"], preserve_batch: bool = False
 ) -> Float[Array, "1 neurons"] | Float[Array, ""]:
@@ -100,6 +104,7 @@ def measure_firingRate(
     return rates if preserve_batch else jnp.mean(rates)
 
 
+@public
 def measure_fanoFactor(
     spikes: Num[Input, "steps neurons"] | Bool[Input, "steps neurons"], preserve_batch: bool = False
 ) -> Float[Array, "1 neurons"] | Float[Array, ""]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .._core import checked
+from .._core import checked, public
 from ..activations import Activation, as_activation
 
 Range = tuple[Any, Any]
@@ -25,6 +25,7 @@ class Affine(eqx.Module):
         return jnp.ravel(x) @ self.weight + self.bias
 
 
+@public
 class Channel(eqx.Module):
     r"""One pure function from a layer's input neurons to its output neurons, for one example.
 
@@ -96,14 +97,17 @@ class Channel(eqx.Module):
                     "channel of your own from a function that returns it."
                 )
         self.in_shape, self.out_shape = in_shape, tuple(out.shape)
-        self.in_range = valid_range("in_range", in_range or as_activation(None).default_range)
-        self.out_range = valid_range(
-            "out_range", out_range or as_activation(self.activation).default_range
-        )
+        if in_range is None:
+            in_range = as_activation(None).default_range
+        if out_range is None:
+            out_range = as_activation(self.activation).default_range
+        self.in_range = valid_range("in_range", in_range)
+        self.out_range = valid_range("out_range", out_range)
         self.affine = affine
         self.name = name
 
     @classmethod
+    @public
     def from_weight(
         cls,
         weight: Real[ArrayLike, "inputs outputs"],
@@ -119,10 +123,12 @@ class Channel(eqx.Module):
         fn = Affine(weight, bias.astype(weight.dtype))
         return cls(fn, weight.shape[:1], activation=activation, affine=True, **options)
 
+    @public
     def __call__(self, x: Float[Array, "*in_shape"]) -> Float[Array, "*out_shape"]:
         pre = self.fn(x)
         return pre if self.activation is None else self.activation(pre)
 
+    @public
     def with_activation(self, activation: str | Callable[[Array], Array]) -> "Channel":
         """The same channel with another activation, and that activation's output range."""
         return Channel(

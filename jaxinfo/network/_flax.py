@@ -13,6 +13,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array
 
+from .._core import public
 from ._proof import (
     ImportMismatch,
     Verification,
@@ -105,6 +106,7 @@ class _NNX:
         return model(*args, **{**self.options, **kwargs})
 
 
+@public
 def from_flax(
     model: Any,
     example_input: Any = None,
@@ -229,7 +231,10 @@ def _verify(
     def both(trained: Any, parameters: Any, args: Any, weights: Any) -> Any:
         return slopes(ours, trained, args, weights), slopes(original, parameters, args, weights)
 
-    shapes = jax.eval_shape(original, parameters, *args)
+    try:
+        shapes = jax.eval_shape(original, parameters, *args)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The model does not accept `example_input`: {error}") from error
     inexact = [y for y in jtu.tree_leaves(shapes) if jnp.issubdtype(y.dtype, jnp.inexact)]
     gradients: dict[str, float] = {}
     outputs = 0.0

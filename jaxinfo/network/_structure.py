@@ -14,6 +14,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array
 
+from .._core import unknown_name
 from ..activations import Activation, as_activation
 from ._elementwise import ElementwiseRegion
 from ._places import FURTHER, POOL_SCOPE, Place, find_other_activations, find_places
@@ -42,6 +43,12 @@ class Structure:
         others = find_other_activations(self.program, self.data, self.places)
         found = {place.name: place for place in (*self.places, *others)}
         return dict(sorted(found.items(), key=lambda item: item[1].pre))
+
+    def place_acting(self, layer: str) -> Place:
+        """The one of that name in `acting`."""
+        if layer not in self.acting:
+            raise unknown_name("layer", layer, self.acting)
+        return self.acting[layer]
 
     @functools.cached_property
     def edges(self) -> tuple[tuple[str, str], ...]:
@@ -76,7 +83,7 @@ class Structure:
 @functools.lru_cache(maxsize=512)
 def activation_at(structure: Structure, layer: str, parameters: float) -> Activation | None:
     """See `Topology.activation_at`; kept, since what is compiled with it goes by its identity."""
-    place = structure.acting[layer]
+    place = structure.place_acting(layer)
     if place.activation is not None or place.output == place.pre:
         return place.activation
     return as_activation(ElementwiseRegion(structure.program, place.pre, place.output, parameters))

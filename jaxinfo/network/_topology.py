@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array
 
-from .._core import unknown_name
+from .._core import of_shape, public, unknown_name
 from ..activations import Activation, as_activation
 from ._channel import Affine, Channel
 from ._places import Place
@@ -65,13 +65,15 @@ class Topology(eqx.Module):
         name = self.name_of(layer)
         return tuple(b for a, b in self.edges if a == name)
 
-    def name_of(self, layer: Any) -> str:
+    def name_of(self, layer: Any, *, argument: str = "layer") -> str:
         """The name of a layer given by name, or as the module of the model that holds it.
+
+        `argument` is what an error calls the layer.
 
         **Raises:** `KeyError` listing the layers if there is no such layer; `ValueError` if the
         layer is used more than once, listing its uses.
         """
-        name = layer if isinstance(layer, str) else self._path_of(layer)
+        name = layer if isinstance(layer, str) else self._path_of(layer, argument)
         if name in self._structure.by_name:
             return name
         uses = [known for known in self.names if known.rpartition("#")[0] == name]
@@ -82,7 +84,7 @@ class Topology(eqx.Module):
             )
         raise unknown_name("layer", name, self.names)
 
-    def _path_of(self, module: Any) -> str:
+    def _path_of(self, module: Any, argument: str) -> str:
         found, _ = jtu.tree_flatten_with_path(self.model, is_leaf=lambda node: node is module)
         for path, node in found:
             if node is module and path:
@@ -90,12 +92,14 @@ class Topology(eqx.Module):
         if module is self.model and len(self.names) == 1:
             return self.names[0]
         raise ValueError(
-            f"This {type(module).__name__} is not a part of the model that the topology was made "
-            "from, or not one layer of it (modules are compared by identity). Pass a name, one of "
+            f"`{argument}` is a {type(module).__name__} that is not a part of the model that the "
+            "topology was made from, or not one layer of it (modules are compared by identity). Pass "
+            "a name, one of "
             f"{', '.join(map(repr, self.names))}, or make the topology from the model that holds "
             "the module."
         )
 
+    @public
     def channel(
         self,
         layer: Any,
@@ -122,7 +126,11 @@ class Topology(eqx.Module):
         `layer`.
         """
         end = self._structure.by_name[self.name_of(layer)]
-        start = end if in_layer is None else self._structure.by_name[self.name_of(in_layer)]
+        start = (
+            end
+            if in_layer is None
+            else self._structure.by_name[self.name_of(in_layer, argument="in_layer")]
+        )
         program, shapes = self._structure.program, self._structure.program.shapes
         if end.pre not in program.reached_from((start.input,)):
             raise ValueError(
@@ -184,6 +192,7 @@ class Topology(eqx.Module):
         """
         return {name: place.activation for name, place in self._structure.acting.items()}
 
+    @public
     def activation_at(self, layer: str, parameters: float) -> Activation | None:
         """The activation of a name in `activations`; a learned one with its parameters near a number.
 
@@ -192,12 +201,14 @@ class Topology(eqx.Module):
         """
         return activation_at(self._structure, layer, parameters)
 
+    @public
     def act(self, layer: str, pre_activation: Array) -> Array:
         """The activation of a name in `activations`, with the model's parameters if it has any."""
-        place = self._structure.acting[layer]
+        place = self._structure.place_acting(layer)
         known = {place.pre: pre_activation}
         return self._structure.program.evaluate(place.output, self._leaves(), known)
 
+    @public
     def run(
         self, x: Array, *, replace: Mapping[str, Callable[[Array], Array]] | None = None
     ) -> tuple[dict[str, Array], Array]:
@@ -219,6 +230,7 @@ class Topology(eqx.Module):
             layer if isinstance(layer, str) and layer in acting else self.name_of(layer): fn
             for layer, fn in (replace or {}).items()
         }
+        x = of_shape("x", x, self.args[0].shape)
         leaves = eqx.tree_at(lambda topology: topology.args[0], self, x)._leaves()
         evaluate = self._structure.program.evaluate
         known: dict[int, Array] = {}
@@ -293,6 +305,7 @@ class Nodes(Mapping[str, dict[str, dict[str, Any]]]):
         return repr(dict(self))
 
 
+@public
 def topology_of(model: Callable[..., Any], x: Any, *args: Any) -> Topology:
     """The layers of a model, found by tracing `model(x, *args)` for **one example**.
 

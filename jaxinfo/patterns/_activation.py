@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Real, Shaped
 
-from .._core import checked, is_traced, undivided
+from .._core import checked, is_traced, public, undivided
 from ._distinct import pattern_slots
 from ._packed import WORD, PackedPatterns, packed_over_examples, words_for
 
@@ -17,6 +17,7 @@ _CPU_BLOCK, _ACCELERATOR_BLOCK = 2**20, 2**26
 _FEW_GATES, _MANY_GATES = 1024, 8192
 
 
+@public
 def activation_patterns(
     X: Real[ArrayLike, "n d"], G: Real[ArrayLike, "gate_dim m"], *, strict: bool = False
 ) -> PackedPatterns:
@@ -59,6 +60,7 @@ def activation_patterns(
     return _patterns(X, G, strict)
 
 
+@public
 def compute_activation_patterns(
     X: Real[ArrayLike, "n d"],
     G: Real[ArrayLike, "gate_dim m"],

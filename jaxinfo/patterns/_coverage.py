@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from .._core import checked, safe_divide
+from .._core import checked, public, safe_divide
 
 
 class Coverage(eqx.Module):
@@ -28,6 +28,7 @@ class Coverage(eqx.Module):
     fraction: Float[Array, ""]
 
 
+@public
 def coverage(counts: Int[ArrayLike, " p"], *, total: int | None = None) -> Coverage:
     r"""Estimate how much of all patterns has been seen, from the counts of `unique_patterns`.
 

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from .._core import public
 from ._packed import PackedPatterns
 
 
+@public
 @jax.jit
 def hamming_distances(a: PackedPatterns, b: PackedPatterns) -> Int[Array, "p q"]:
     r"""The number of examples on which each pattern of `a` differs from each of `b`.
@@ -28,6 +30,7 @@ def hamming_distances(a: PackedPatterns, b: PackedPatterns) -> Int[Array, "p q"]
     return jax.lax.map(lambda words: _distances_to(words, b), a.words)
 
 
+@public
 @jax.jit
 def nearest_patterns(
     queries: PackedPatterns, patterns: PackedPatterns

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from .._core import group_rows, is_traced
+from .._core import Natural, group_rows, is_traced, public, sizes
 from ._packed import PackedPatterns, words_for
 
 
@@ -44,19 +44,25 @@ class DistinctPatterns(eqx.Module):
     seen: Int[Array, ""]
 
     @classmethod
-    def none(cls, n: int, size: int = 0) -> "DistinctPatterns":
+    @public
+    def none(cls, n: Natural, size: Natural = 0) -> "DistinctPatterns":
         """No patterns, of `n` examples, with room for `size`."""
-        empty = PackedPatterns(jnp.zeros((size, words_for(n)), jnp.uint32), n)
+        words = jnp.zeros(sizes(size=size, n=words_for(n)), jnp.uint32)
+        empty = PackedPatterns(words, n)
         padding = jnp.full(size, -1, jnp.int32)
         zero = jnp.zeros((), jnp.int32)
         return cls(empty, padding, jnp.zeros(size, jnp.int32), zero, zero)
 
     @classmethod
-    def of(cls, patterns: PackedPatterns, *, size: int | None = None) -> "DistinctPatterns":
+    @public
+    def of(cls, patterns: PackedPatterns, *, size: Natural | None = None) -> "DistinctPatterns":
         """The distinct ones of `patterns`; `size` as for `unique_patterns`."""
         return _collect(patterns, None, None, None, None, size)
 
-    def merge(self, other: "DistinctPatterns", *, size: int | None = None) -> "DistinctPatterns":
+    @public
+    def merge(
+        self, other: "DistinctPatterns", *, size: Natural | None = None
+    ) -> "DistinctPatterns":
         """Those of this stream followed by the other's; `size` as for `unique_patterns`."""
         if self.patterns.n != other.patterns.n:
             raise ValueError(
@@ -73,8 +79,9 @@ class DistinctPatterns(eqx.Module):
         return self.seen - jnp.sum(self.counts)
 
 
+@public
 def unique_patterns(
-    patterns: PackedPatterns, *, size: int | None = None
+    patterns: PackedPatterns, *, size: Natural | None = None
 ) -> tuple[PackedPatterns, Int[Array, " k"], Int[Array, " k"]]:
     """The distinct patterns, where each stands first, and how often it occurs.
 
@@ -116,13 +123,6 @@ def _collect(
 
     By default each stood where it stands here, and was seen once.
     """
-    if not isinstance(patterns, PackedPatterns):
-        raise TypeError(
-            f"`patterns` must be `PackedPatterns`; got {type(patterns).__name__}. A 0/1 matrix is "
-            "packed by `PackedPatterns.pack`."
-        )
-    if size is not None and size < 0:
-        raise ValueError(f"`size` must be at least 0; got {size}.")
     slots = pattern_slots(patterns, counts)
     if size is None:
         if is_traced(patterns.words):

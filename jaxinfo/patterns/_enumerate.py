@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Bool, Int, Int64, Real, UInt32
 
-from .._core import group_rows, is_traced
+from .._core import group_rows, is_traced, public
 from ._exact import Exact, ExactSigns, independent_columns, primitive_rows
 from ._packed import WORD, PackedPatterns, words_for
 
@@ -17,6 +17,7 @@ _CHUNK_BYTES = 2**25  # of one table of signs
 _FIRST_COMPACTION = 2**16
 
 
+@public
 def num_patterns(n: int, rank: int) -> int:
     r"""Cover's count of the patterns of `n` points in general position of the given rank.
 
@@ -39,6 +40,7 @@ def num_patterns(n: int, rank: int) -> int:
     return 2 * sum(math.comb(n - 1, k) for k in range(min(rank, n)))
 
 
+@public
 def enumerate_patterns(
     X: Real[ArrayLike, "n d"],
     *,

@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .._core import is_traced, undivided
+from .._core import is_traced, of_shape, public, undivided
 from ._activation import activation_patterns, as_data_and_gates, finite
 from ._packed import is_active
 
@@ -34,8 +34,10 @@ class GatedReLU(eqx.Module):
     weights: Float[Array, "d m c"]
     strict: bool = eqx.field(static=True, default=False)
 
+    @public
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " c"]:
         """The prediction for one example."""
+        x = of_shape("x", x, self.gates.shape[:1])
         is_open = is_active(x @ self.gates, self.strict)
         return jnp.einsum("d,m,dmc->c", x, is_open.astype(x.dtype), self.weights)
 
@@ -70,8 +72,10 @@ class GatedReLUNetwork(eqx.Module):
     readout: eqx.nn.Linear
     strict: bool = eqx.field(static=True)
 
+    @public
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " c"]:
         """The prediction for one example."""
+        x = of_shape("x", x, self.gate.weight.shape[1:])
         is_open = is_active(self.gate(x), self.strict)
         return self.readout(jnp.where(is_open, self.hidden(x), 0))
 
@@ -93,6 +97,7 @@ class GatedReLUFit(eqx.Module):
     converged: Bool[Array, ""]
 
 
+@public
 def gated_relu_masks(
     X: Real[ArrayLike, "n d"], G: Real[ArrayLike, "gate_dim m"], *, strict: bool = False
 ) -> Float[Array, "n m"]:
@@ -109,6 +114,7 @@ def gated_relu_masks(
     return activation_patterns(X, G, strict=strict).unpack(X.dtype)
 
 
+@public
 def fit_gated_relu(
     X: Real[ArrayLike, "n d"],
     y: Real[ArrayLike, "targets *c"],

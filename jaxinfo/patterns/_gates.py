@@ -9,17 +9,19 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from .._core import one_of
+from .._core import Natural, Positive, one_of, public, sizes
 
 _KNOWN_IMAGES = {784: (1, 28, 28), 3072: (3, 32, 32)}  # MNIST and CIFAR
+_MOST_GROUPS = 2**22  # of features, each a list
 
 
+@public
 def sample_gate_vectors(
     key: PRNGKeyArray,
-    d: int,
-    n_samples: int,
+    d: Natural,
+    n_samples: Natural,
     gate_type: str = "dense",
-    order: int | None = None,
+    order: Positive | None = None,
 ) -> Float[Array, "d m"]:
     """Draw gate vectors, one a column.
 
@@ -52,22 +54,22 @@ def sample_gate_vectors(
     return sample_sparse_gates(key, d, n_samples, generate_index_lists(d, order))
 
 
-def sample_dense_gates(key: PRNGKeyArray, d: int, n_samples: int) -> Float[Array, "d m"]:
+@public
+def sample_dense_gates(key: PRNGKeyArray, d: Natural, n_samples: Natural) -> Float[Array, "d m"]:
     """Independent standard normal gates: directions uniform on the sphere.
 
     >>> import jax
     >>> sample_dense_gates(jax.random.key(0), 5, 7).shape
     (5, 7)
     """
-    if d < 0 or n_samples < 0:
-        raise ValueError(f"`d` and `n_samples` must be at least 0; got {d} and {n_samples}.")
-    return jr.normal(key, (d, n_samples))
+    return jr.normal(key, sizes(d=d, n_samples=n_samples))
 
 
+@public
 def sample_sparse_gates(
     key: PRNGKeyArray,
-    d: int,
-    n_samples: int,
+    d: Natural,
+    n_samples: Natural,
     sparsity_indices: Sequence[Sequence[int]],
 ) -> Float[Array, "d m"]:
     """Gates that are normal on one group of features and 0 elsewhere.
@@ -85,12 +87,12 @@ def sample_sparse_gates(
            [0, 0, 1, 1],
            [0, 0, 1, 1]], dtype=int32)
     """
-    if n_samples < 0:
-        raise ValueError(f"`n_samples` must be at least 0; got {n_samples}.")
     if len(sparsity_indices) == 0:
         raise ValueError(
             "`sparsity_indices` must hold at least one group of features; it is empty."
         )
+    repeats = math.ceil(n_samples / len(sparsity_indices))
+    sizes(d=d, n_samples=repeats * len(sparsity_indices))
     mask = np.zeros((d, len(sparsity_indices)), bool)
     for column, indices in enumerate(sparsity_indices):
         indices = np.asarray(indices, dtype=int)
@@ -99,15 +101,15 @@ def sample_sparse_gates(
                 f"`sparsity_indices` must lie in 0 ... {d - 1}; group {column} is {indices.tolist()}."
             )
         mask[indices, column] = True
-    repeats = math.ceil(n_samples / len(sparsity_indices))
     mask = np.repeat(mask, repeats, axis=1)
     return jnp.where(mask, sample_dense_gates(key, d, mask.shape[1]), 0)
 
 
+@public
 def sample_convolutional_gates(
     key: PRNGKeyArray,
-    d: int,
-    n_samples: int,
+    d: Natural,
+    n_samples: Natural,
     *,
     image_shape: tuple[int, ...] | None = None,
     kernel_size: int | tuple[int, int] = 3,
@@ -135,6 +137,7 @@ def sample_convolutional_gates(
     """
     shape = _image_shape(d, image_shape)
     size = shape[1:]
+    sizes(d=d, n_samples=n_samples)
     kernel, stride = _pair("kernel_size", kernel_size), _pair("stride", stride)
     if any(k > s for k, s in zip(kernel, size, strict=True)):
         raise ValueError(f"`kernel_size` {kernel} is larger than the image, {size}.")
@@ -160,18 +163,24 @@ def patch_mask(
     return jnp.tile(patch, (channels, 1))
 
 
-def generate_index_lists(d: int, order: int) -> list[list[int]]:
+@public
+def generate_index_lists(d: Natural, order: Positive) -> list[list[int]]:
     """All groups of 1 to `order` of the indices `0 ... d - 1`, by size, then in lexicographic order.
 
-    **Raises:** `ValueError` for an `order` below 1.
+    **Raises:** `ValueError` for an `order` below 1, or more than 2^22 groups.
 
     >>> generate_index_lists(3, 2)
     [[0], [1], [2], [0, 1], [0, 2], [1, 2]]
     """
-    if order < 1:
-        raise ValueError(f"`order` must be at least 1; got {order}.")
-    sizes = range(1, min(order, d) + 1)
-    return [list(group) for size in sizes for group in itertools.combinations(range(d), size)]
+    count = 0
+    for size in range(1, min(order, d) + 1):
+        if (count := count + math.comb(d, size)) > _MOST_GROUPS:
+            raise ValueError(
+                f"`d` and `order` must give at most {_MOST_GROUPS} groups; d={d} has {count} of up "
+                f"to {size} features. Take a smaller `order`."
+            )
+    groups = (itertools.combinations(range(d), size) for size in range(1, min(order, d) + 1))
+    return [list(group) for group in itertools.chain.from_iterable(groups)]
 
 
 def _image_shape(d: int, image_shape: tuple[int, ...] | None) -> tuple[int, int, int]:

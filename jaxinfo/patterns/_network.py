@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
-from .._core import as_inexact, group_rows, undivided, values_now
+from .._core import as_inexact, group_rows, public, undivided, values_now
 from ..activations import Activation
 from ..network import Topology, topology_of
 from ._activation import finite
@@ -25,8 +25,12 @@ _BLOCK_FLOATS = 2**22  # pre-activations in memory at once
 Kinks = tuple[tuple[str, tuple[float, ...]], ...]  # layers, and where their activations have kinks
 
 
+@public
 def network_patterns(
-    model_or_topology: Any, X: Real[ArrayLike, "n ..."], *, strict: bool = False
+    model_or_topology: Topology | Callable[..., Any],
+    X: Real[ArrayLike, "n ..."],
+    *,
+    strict: bool = False,
 ) -> dict[str, PackedPatterns]:
     r"""Which units of a network are active on which examples, layer by layer.
 
@@ -110,6 +114,7 @@ class LayerSummary(eqx.Module):
     distinct_codes: Int[Array, ""]
 
 
+@public
 def summarise_patterns(patterns: dict[str, PackedPatterns]) -> dict[str, LayerSummary]:
     """Dead units, units always active, distinct patterns and codes of each layer.
 
@@ -132,6 +137,7 @@ def summarise_patterns(patterns: dict[str, PackedPatterns]) -> dict[str, LayerSu
     }
 
 
+@public
 @jax.jit
 def linear_regions(patterns: dict[str, PackedPatterns]) -> Int[Array, " n"]:
     """For each example, the first example that activates the same units of every layer.
@@ -156,8 +162,12 @@ def linear_regions(patterns: dict[str, PackedPatterns]) -> Int[Array, " n"]:
     return group_rows(jnp.concatenate([units.T.words for units in patterns.values()], axis=1))
 
 
+@public
 def local_map(
-    model_or_topology: Any, x: Real[ArrayLike, "..."], *, strict: bool = False
+    model_or_topology: Topology | Callable[..., Any],
+    x: Real[ArrayLike, "..."],
+    *,
+    strict: bool = False,
 ) -> tuple[Float[Array, "inputs outputs"], Float[Array, " outputs"]]:
     r"""The affine map $y = x W + b$ that a network applies throughout the region of `x`.
 
@@ -218,7 +228,9 @@ def _held(
     return lambda z: (slope * z + (at_low - slope * low)).astype(dtype)
 
 
-def _topology(model_or_topology: Any, x: Array | jax.ShapeDtypeStruct) -> Topology:
+def _topology(
+    model_or_topology: Topology | Callable[..., Any], x: Array | jax.ShapeDtypeStruct
+) -> Topology:
     if isinstance(model_or_topology, Topology):
         return model_or_topology
     return topology_of(model_or_topology, x)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real, Shaped, UInt32
 
-from .._core import is_traced, undivided
+from .._core import is_traced, public, undivided
 
 WORD = 32
 
@@ -25,6 +25,7 @@ def words_for(n: int) -> int:
     return -(-n // WORD)
 
 
+@public
 class PackedPatterns(eqx.Module):
     r"""The patterns of `p` neurons on `n` examples, one bit each: $d_{ij} = 1(x_i^\top g_j \geq 0)$.
 
@@ -61,6 +62,7 @@ class PackedPatterns(eqx.Module):
             )
 
     @classmethod
+    @public
     def pack(cls, matrix: Shaped[Array | np.ndarray, "n p"]) -> "PackedPatterns":
         """Pack a matrix of 0 and 1 (or of booleans); anything but 0 counts as 1."""
         matrix = jnp.asarray(matrix) != 0
@@ -80,6 +82,7 @@ class PackedPatterns(eqx.Module):
         """`(n, p)`, the shape of the matrix that `unpack` returns."""
         return self.n, self.p
 
+    @public
     def unpack(self, dtype: jax.typing.DTypeLike = float) -> Shaped[Array, "n p"]:
         """The 0/1 matrix, one column a neuron; `unpack(bool)` takes a quarter of the memory."""
         return _unpacked(self.words, self.n, jax.dtypes.canonicalize_dtype(dtype))

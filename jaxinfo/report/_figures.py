@@ -3,15 +3,17 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Array, Real
 
-from .._core import require
+from .._core import public, require
 from ._report import Report
 
 INK, ACCENT, QUIET = "#1f2933", "#2166ac", "#b2182b"
 COLOURS = "viridis"
 
 
-def ei_matrix(matrix: np.ndarray, name: str) -> Any:
+@public
+def ei_matrix(matrix: Real[Array | np.ndarray, "n_in n_out"], name: str) -> Any:
     """The EI of each connection of a layer: a row an input neuron, a column an output neuron."""
     figure, axes = _figure(width=3.2 + 0.06 * matrix.shape[1], height=2.6 + 0.03 * matrix.shape[0])
     image = axes.imshow(matrix, aspect="auto", cmap=COLOURS, vmin=0, interpolation="nearest")
@@ -25,6 +27,7 @@ def ei_matrix(matrix: np.ndarray, name: str) -> Any:
     return figure
 
 
+@public
 def layer_bars(report: Report) -> Any:
     """EI_parts of each layer, with two standard errors."""
     figure, axes = _figure(width=1.6 + 1.1 * len(report.layers), height=3.4)
@@ -37,6 +40,7 @@ def layer_bars(report: Report) -> Any:
     return figure
 
 
+@public
 def causal_plane(report: Report) -> Any:
     """Sensitivity against degeneracy (sensitivity - EI_parts), a point a layer.
 
@@ -67,6 +71,7 @@ def causal_plane(report: Report) -> Any:
     return figure
 
 
+@public
 def weight_graph(report: Report) -> Any:
     """Determinism, degeneracy and EI of the weight graph."""
     figure, axes = _figure(width=4.2, height=2.4)

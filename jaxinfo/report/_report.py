@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from .. import connectivity
+from .._core import public
 from ..ei import Estimate, Sampling, measure
 from ..ei._arguments import layers_of
+from ..info._binning import valid_bins
 from ..network import Topology
 
 MATRIX_PAIRS = 4096  # layers with more pairs of neurons are not drawn as a matrix
@@ -70,6 +72,7 @@ class Report:
     training: dict[str, Any] | None = None
 
 
+@public
 def analyze(
     topology: Topology,
     *,
@@ -100,7 +103,8 @@ def analyze(
     >>> [layer.name for layer in report.layers]
     ['layers.0', 'layers.1']
     """
-    names = [topology.name_of(layer) for layer in layers_of(topology, layers)]
+    names = layers_of(topology, layers)
+    bins = valid_bins("bins", bins)
     steps = [(name, quantity) for name in names for quantity in ("ei_parts", "sensitivity")]
     what, done = "", 0
 

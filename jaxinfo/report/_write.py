@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from .._core import require
+from .._core import public, require
 from ._figures import causal_plane, ei_matrix, layer_bars, weight_graph
 from ._report import Report, as_row
 
@@ -37,6 +37,7 @@ _MEANINGS = {
 }
 
 
+@public
 def write_report(report: Report, folder: str | pathlib.Path) -> pathlib.Path:
     """Write `index.html`, `report.json` and `figures/*.svg` into `folder`; return the page's path.
 
@@ -62,6 +63,7 @@ def write_report(report: Report, folder: str | pathlib.Path) -> pathlib.Path:
     return page
 
 
+@public
 def as_json(report: Report) -> dict[str, Any]:
     """The report's numbers as plain JSON values; what is not known is null."""
     return {
@@ -127,6 +129,7 @@ def _page(report: Report, figures: dict[str, tuple[str, str]]) -> str:
     title = html.escape(report.title)
     settings = ", ".join(f"{k} {v}" for k, v in report.settings.items())
     rows = [as_row(layer) for layer in report.layers]
+    names = _cells("th", rows[0] if rows else ())
     table = "".join(f"<tr>{_cells('td', row.values())}</tr>" for row in rows)
     drawings = "".join(
         f"<figure>{svg[svg.index('<svg') :]}<figcaption>{html.escape(caption)}</figcaption></figure>"
@@ -142,7 +145,7 @@ def _page(report: Report, figures: dict[str, tuple[str, str]]) -> str:
 <html lang="en"><head><meta charset="utf-8"><title>{title}: information report</title>
 <meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>
 <h1>{title}</h1><p class="lead">Information report by jaxinfo ({html.escape(settings)})</p>
-<h2>Layers</h2><table><thead><tr>{_cells("th", rows[0])}</tr></thead><tbody>{table}</tbody></table>
+<h2>Layers</h2><table><thead><tr>{names}</tr></thead><tbody>{table}</tbody></table>
 <h2>What the numbers mean</h2><dl>{meanings}</dl>
 <h2>Figures</h2>{drawings}
 {f"<h2>Weight graph</h2><ul>{graph}</ul>" if graph else ""}

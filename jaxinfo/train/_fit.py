@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+
+from .._core import Positive, public
 
 Model = TypeVar("Model")
 
@@ -26,15 +28,16 @@ class Trajectory(eqx.Module):
     tracked: dict[str, Any]
 
 
+@public
 def fit(
     model: Model,
     loss: Callable[[Model, Array, Array], Float[Array, ""]],
-    x: Array,
-    y: Array,
+    x: Shaped[Array, "n ..."],
+    y: Shaped[Array, "n ..."],
     *,
     optimiser: optax.GradientTransformation,
-    epochs: int,
-    batch_size: int,
+    epochs: Positive,
+    batch_size: Positive,
     key: PRNGKeyArray,
     track: Mapping[str, Callable[[Model], Any]] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
@@ -53,7 +56,7 @@ def fit(
         `{"ei": lambda m: ei_parts("layers.0", topology_of(m, x[0]), key=key, samples=10_000)}`.
     - `on_epoch`: called on the host with the epoch's number and its mean loss.
 
-    **Raises:** `ValueError` if `x` and `y` differ in length or hold less than one batch.
+    **Raises:** `ValueError` if `x` and `y` differ in length or hold less than one batch, and for no epochs.
 
     >>> import equinox as eqx, jax, jax.numpy as jnp, optax
     >>> x = jnp.linspace(-1, 1, 64)[:, None]
@@ -64,11 +67,12 @@ def fit(
     >>> f"{run.tracked['slope'][-1]:.2f}"
     '3.00'
     """
-    if len(x) != len(y) or not 1 <= batch_size <= len(x):
+    if batch_size > len(x):
         raise ValueError(
-            "`x` and `y` must have equal length and hold at least one batch; got "
-            f"{len(x)} and {len(y)} examples and batch_size={batch_size}."
+            f"`x` and `y` must hold at least one batch; got {len(x)} examples and "
+            f"batch_size={batch_size}."
         )
+    x, y = jnp.asarray(x), jnp.asarray(y)
     params, static = eqx.partition(model, eqx.is_inexact_array)
     track = dict(track or {})
 

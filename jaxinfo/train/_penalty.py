@@ -1,12 +1,12 @@
 """Effective information as a term of a loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
-from .._core import one_of
+from .._core import one_of, public
 from ..ei import ei, ei_parts, sensitivity
 from ..ei._arguments import layers_of
 from ..ei._method import AbstractMethod
@@ -15,8 +15,9 @@ from ..network import Topology, topology_of
 _QUANTITIES = {"ei": ei, "ei_parts": ei_parts, "sensitivity": sensitivity}
 
 
+@public
 def ei_penalty(
-    model_or_topology: Any,
+    model_or_topology: Topology | Callable[..., Any],
     x: Any = None,
     *,
     layers: Sequence[Any] | None = None,
@@ -61,8 +62,9 @@ def ei_penalty(
     True
     """
     measure = _QUANTITIES[one_of("quantity", quantity, tuple(_QUANTITIES))]
-    topology = model_or_topology
-    if not isinstance(topology, Topology):
+    if isinstance(model_or_topology, Topology):
+        topology = model_or_topology
+    else:
         topology = topology_of(model_or_topology, x)
     bits = [
         measure(layer, topology, key=key, method=method, **options)

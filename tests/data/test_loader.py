@@ -32,7 +32,10 @@ def test_a_pass_serves_each_example_once(sizes, in_order, equal, seed):
             assert len(xs) == batch_size or (not equal and len(xs) == n % batch_size)
         assert sorted(rows[:n]) == list(range(n))
         surplus = len(loader) * batch_size - n if equal else 0
-        np.testing.assert_array_equal(rows[n:], rows[:surplus])  # seen before, the first ones
+        if in_order:  # random ones of those seen before the last batch
+            assert len(set(rows[n:])) == surplus and all(rows[n:] < n - n % batch_size)
+        else:  # the first ones, which are random
+            np.testing.assert_array_equal(rows[n:], rows[:surplus])
         if in_order:
             np.testing.assert_array_equal(rows[:n], np.arange(n))
         indices = np.asarray(loader.indices(epoch)).ravel()

@@ -134,7 +134,7 @@ def test_filters_under_jit_say_what_to_do():
 
 
 def test_a_negative_size():
-    with pytest.raises(ValueError, match="`size` must be at least 0"):
+    with pytest.raises(ValueError, match="`size` must be a whole number of at least 0"):
         unique_patterns(PackedPatterns.pack(random_bits((5, 4))), size=-1)
 
 

@@ -64,9 +64,12 @@ def test_compiles_once(getkey):
     assert len(traces) == 1
 
 
-@pytest.mark.parametrize(("n", "batch_size"), [(9, 5), (10, 11), (10, 0)])
-def test_bad_sizes(n, batch_size, getkey):
-    with pytest.raises(ValueError, match="at least one batch"):
+@pytest.mark.parametrize(
+    ("n", "batch_size", "message"),
+    [(9, 5, "Here n = 10, as in `x`"), (10, 11, "at least one batch"), (10, 0, "`batch_size`")],
+)
+def test_bad_sizes(n, batch_size, message, getkey):
+    with pytest.raises(ValueError, match=message):
         fit(
             eqx.nn.Linear(1, 1, key=getkey()),
             square,

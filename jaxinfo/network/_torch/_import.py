@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from ..._core import require
+from ..._core import public, require
 from . import _operators as _operators  # fills the table
 from ._archive import load_program
 from ._export import evaluation_mode, export, export_one, has_free_batch, to_core
@@ -22,6 +22,7 @@ from ._translate import translate
 from ._verify import verify as compare
 
 
+@public
 def from_torch(
     model: Any,
     example_input: Any = None,

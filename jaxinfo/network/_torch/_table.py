@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from ..._core import public
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -28,6 +30,7 @@ class Operator:
 OPERATORS: dict[str, Operator] = {}
 
 
+@public
 def torch_operator(*names: str, **properties: Any) -> Callable[[F], F]:
     """Register a JAX function as the meaning of torch operators, for `from_torch`.
 

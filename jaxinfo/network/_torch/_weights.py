@@ -12,6 +12,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array
 
+from ..._core import public
 from ._files import read_arrays
 from ._module import Imported
 from ._named import path_name
@@ -22,6 +23,7 @@ Transform = Callable[[Any], Any]
 Mapped = Mapping[str, str | tuple[str, Transform]]
 
 
+@public
 def load_torch_weights(
     model: M, path: str | os.PathLike[str], mapping: Mapped | None = None, *, strict: bool = True
 ) -> M:
@@ -89,6 +91,7 @@ def load_torch_weights(
     return rebuild(jtu.tree_unflatten(treedef, new))
 
 
+@public
 def to_torch_state_dict(model: Any, mapping: Mapped | None = None) -> dict[str, Any]:
     """The parameters of a model as torch tensors by name, for torch's `load_state_dict`.
 
