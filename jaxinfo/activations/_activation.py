@@ -176,11 +176,20 @@ class Activation:
                 "inverted. Describe it with `Activation.through(name, fn, *knots)`, or measure by "
                 "sampling."
             )
-        every = np.array([(p.start, p.stop, p.at_start, p.at_stop) for p in self.pieces]).T
-        # All pieces at once, along a first axis.
-        ends = jnp.asarray(every.reshape(4, -1, *[1] * y.ndim), y.dtype)
-        start, stop, at_start, at_stop = ends
-        rising, constant = at_start < at_stop, ~(at_start != at_stop)
+        return tuple(self._preimages(y, strict))
+
+    def _preimages(self, y: Array, strict: bool) -> Float[Array, "pieces ..."]:
+        """All pieces at once, along a first axis."""
+
+        def along(values: list[float]) -> Array:
+            return jnp.asarray(np.array(values).reshape(-1, *[1] * y.ndim), y.dtype)
+
+        pieces = self.pieces
+        start, stop = along([p.start for p in pieces]), along([p.stop for p in pieces])
+        at_start, at_stop = along([p.at_start for p in pieces]), along([p.at_stop for p in pieces])
+        # Not by values in the precision of `y`, in which a flat tail has one value.
+        direction = along([p.direction for p in pieces])
+        rising, constant = direction > 0, direction == 0
         low, high = jnp.minimum(at_start, at_stop), jnp.maximum(at_start, at_stop)
         inside = (y > low) & (y < high)
         # A level that is safe to invert stands in for those beyond the piece.
@@ -192,7 +201,7 @@ class Activation:
         beyond = jnp.where(rising, y <= low, y >= high)
         moving = jnp.where(inside, found, jnp.where(beyond, start, stop))
         reached = y > at_start if strict else y >= at_start
-        return tuple(jnp.where(constant, jnp.where(reached, stop, start), moving))
+        return jnp.where(constant, jnp.where(reached, stop, start), moving)
 
     def _bisect(self, y: Array, start: Array, stop: Array, rising: Array) -> Array:
         level = jax.lax.stop_gradient(y)
@@ -221,7 +230,8 @@ class Activation:
         x = lower + (upper - lower) / 2
         slope = jax.lax.stop_gradient(derivative(self.fn, x))
         # Adds nothing to the value, and the derivative of the inverse function to the gradient.
-        return x + jnp.where(slope != 0, (y - level) / jnp.where(slope != 0, slope, 1), 0)
+        moves = jnp.isfinite(slope) & (slope != 0)
+        return x + jnp.where(moves, (y - level) / jnp.where(moves, slope, 1), 0)
 
 
 def derivative(fn: Elementwise, x: ArrayLike) -> Array:

@@ -238,7 +238,7 @@ def test_recognises_while_it_is_mapped():
     found = []
 
     def one(x):
-        _registry._table.cache_clear()  # as in a new process
+        _registry._laws.cache_clear()  # as in a new process
         found.extend((recognise(jax.nn.silu), as_activation(lambda x: 3 * jax.nn.relu(x) - x)))
         return x
 
