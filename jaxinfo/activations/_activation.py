@@ -181,7 +181,7 @@ class Activation:
     def _preimages(self, y: Array, strict: bool) -> Float[Array, "pieces ..."]:
         """All pieces at once, along a first axis."""
 
-        def along(values: list[float]) -> Array:
+        def along(values: list[float | int]) -> Array:
             return jnp.asarray(np.array(values).reshape(-1, *[1] * y.ndim), y.dtype)
 
         pieces = self.pieces
