@@ -16,7 +16,7 @@ import jax.random as jr
 import numpy as np
 import optax
 
-from ._core import require
+from ._core import FileFormatError, reading, require
 from .data import digits
 from .network import from_torch, load_torch_weights, topology_of
 from .report import Report, analyze, as_json, write_report
@@ -33,8 +33,8 @@ examples:
       the same, with the parameters that eqx.tree_serialise_leaves saved in trained.eqx
   jaxinfo analyze trained.safetensors --factory mypackage.models:make_torch_net --input-shape 784
       a torch model and its state dict (.safetensors, .pt, .npz)
-  jaxinfo analyze exported.pt2 --input-shape 3,32,32
-      a whole torch model, as saved by torch.export.save; needs no code
+  jaxinfo analyze exported.pt2 --trusted --input-shape 3,32,32
+      a whole torch model, as saved by torch.export.save; needs no code, and may run what is in it
   jaxinfo analyze mypackage.models:make_cnn --input-shape 1,28,28 --layers conv1,fc --bins 8
       two layers only, with 8 bins for each neuron
 """
@@ -93,6 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         "or a file of parameters (.eqx, .safetensors, .pt, .npz)",
     )
     own.add_argument("--factory", help="package.module:function, for a file of parameters")
+    own.add_argument(
+        "--trusted",
+        action="store_true",
+        help="load a program (.pt2), which may run what is in it: for a file that you made yourself",
+    )
     own.add_argument(
         "--input-shape", required=True, type=_shape, help="of one example, such as 784 or 1,28,28"
     )
@@ -182,7 +187,7 @@ def _model(arguments: argparse.Namespace) -> Any:
     if ":" in path:
         return _in_jax(_made_by(path), shape)
     if path.endswith(".pt2"):
-        return from_torch(path)
+        return from_torch(path, trusted=arguments.trusted)
     if arguments.factory is None:
         raise ValueError(
             f"{path!r} is a file of parameters, which needs the code that uses them: add "
@@ -191,7 +196,11 @@ def _model(arguments: argparse.Namespace) -> Any:
     model = _in_jax(_made_by(arguments.factory), shape)
     if path.endswith((".safetensors", ".npz", ".pt", ".pth", ".bin")):
         return load_torch_weights(model, path)
-    return eqx.tree_deserialise_leaves(path, model)
+    with reading(pathlib.Path(path), "a file of this model's leaves"), open(path, "rb") as file:
+        model = eqx.tree_deserialise_leaves(file, model)
+        if file.read(1):
+            raise FileFormatError("bytes are left over after the last leaf.")
+    return model
 
 
 def _in_jax(model: Any, shape: tuple[int, ...]) -> Any:

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from ._core import safe_divide, xlog2x
+from ._core import as_real, moderate, safe_divide, xlog2x
 from .network import Topology, topology_of
 
 Norm = Callable[[Float[Array, "inputs outputs"]], Float[Array, "inputs outputs"]]
@@ -39,7 +39,7 @@ def H(x: Real[ArrayLike, "*shape"], dim: int = 0) -> Float[Array, "*rest"]:
     >>> H(jnp.array([[0.5, 1.0], [0.5, 0.0]]))
     Array([ 1., -0.], dtype=float32)
     """
-    return -jnp.sum(xlog2x(_floating(x)), axis=dim)
+    return -jnp.sum(xlog2x(as_real(x)), axis=dim)
 
 
 def lin_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
@@ -50,7 +50,7 @@ def lin_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outpu
     Array([[0.25, 0.75],
            [0.  , 0.  ]], dtype=float32)
     """
-    positive = jax.nn.relu(_floating(W))
+    positive = moderate(jax.nn.relu(as_real(W)), 1)
     return safe_divide(positive, jnp.sum(positive, axis=1, keepdims=True))
 
 
@@ -61,7 +61,7 @@ def soft_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outp
     >>> soft_norm(jnp.zeros((1, 4)))
     Array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
     """
-    return jax.nn.softmax(_floating(W), axis=1)
+    return jax.nn.softmax(as_real(W), axis=1)
 
 
 def sig_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outputs"]:
@@ -71,7 +71,7 @@ def sig_norm(W: Real[ArrayLike, "inputs outputs"]) -> Float[Array, "inputs outpu
     >>> sig_norm(jnp.array([[-1000.0, -1000.0]]))
     Array([[0.5, 0.5]], dtype=float32)
     """
-    return jax.nn.softmax(jax.nn.log_sigmoid(_floating(W)), axis=1)
+    return jax.nn.softmax(jax.nn.log_sigmoid(as_real(W)), axis=1)
 
 
 def connectivity_matrix(
@@ -216,8 +216,3 @@ def _example(x: Any) -> Any:
     """An example input, from one or from its shape."""
     is_shape = isinstance(x, tuple | list) and all(isinstance(size, int) for size in x)
     return jax.ShapeDtypeStruct(tuple(x), jnp.result_type(float)) if is_shape else x
-
-
-def _floating(x: ArrayLike) -> Array:
-    x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)

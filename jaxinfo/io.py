@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._core import FileFormatError as FileFormatError, path_of, reading
+
 _MAGIC = b"JAXINFO\x01"
 _VERSION = 1
 _PREFIX = len(_MAGIC) + 32 + 8
@@ -39,10 +41,6 @@ _DEEPEST = 64
 """Levels of a tree; what can be written can be read, and nothing runs into Python's own limit."""
 _UNTOLD = object()
 """Stands for a part of `like` that was not given."""
-
-
-class FileFormatError(ValueError):
-    """The file is truncated, corrupted, foreign, or not what `like` says it should be."""
 
 
 def serialize(fname: str | os.PathLike[str], object: Any) -> None:
@@ -67,6 +65,7 @@ def serialize(fname: str | os.PathLike[str], object: Any) -> None:
     >>> deserialize(file)
     {'a': [1, 2.5, 'x'], 'w': Array([0., 1., 2.], dtype=float32)}
     """
+    fname = path_of("fname", fname)
     data = _to_bytes(object)
     target = pathlib.Path(os.path.realpath(fname))  # a link stays a link
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -102,7 +101,9 @@ def deserialize(fname: str | os.PathLike[str], *, like: Any = _UNTOLD) -> Any:
     >>> eqx.tree_equal(deserialize(file, like=blank), layer)
     Array(True, dtype=bool)
     """
-    return _from_bytes(pathlib.Path(fname).read_bytes(), like)
+    path = path_of("fname", fname)
+    with reading(path, "a file of `jaxinfo.io.serialize`"):
+        return _from_bytes(path.read_bytes(), like)
 
 
 def makedir(directory: str | os.PathLike[str]) -> None:
@@ -110,7 +111,7 @@ def makedir(directory: str | os.PathLike[str]) -> None:
 
     **Raises:** `FileExistsError` if a file of that name is in the way.
     """
-    os.makedirs(directory, exist_ok=True)
+    os.makedirs(path_of("directory", directory), exist_ok=True)
 
 
 def makedirs(directories: Iterable[str | os.PathLike[str]]) -> None:
@@ -118,7 +119,7 @@ def makedirs(directories: Iterable[str | os.PathLike[str]]) -> None:
 
     **Raises:** `TypeError` for a single string, whose letters are not folders.
     """
-    if isinstance(directories, str | os.PathLike):
+    if isinstance(directories, str | os.PathLike) or not isinstance(directories, Iterable):
         raise TypeError(
             f"`directories` must be a list of folders; got {directories!r}. Use `makedir`."
         )

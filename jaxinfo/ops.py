@@ -12,7 +12,15 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, Num, PRNGKeyArray
 
-from ._core import as_inexact, checked, over_largest, safe_divide, unknown_name
+from ._core import (
+    as_inexact,
+    as_real,
+    checked,
+    nan_where,
+    over_largest,
+    safe_divide,
+    unknown_name,
+)
 
 
 def clamp_min(x: ArrayLike, min_val: ArrayLike) -> Array:
@@ -24,7 +32,7 @@ def clamp_min(x: ArrayLike, min_val: ArrayLike) -> Array:
     Array([1., 1., 3.], dtype=float32)
     """
     x = as_inexact(x)
-    return jnp.where(x <= min_val, jnp.asarray(min_val, x.dtype), x)
+    return jnp.where((x <= min_val) | jnp.isnan(min_val), jnp.asarray(min_val, x.dtype), x)
 
 
 def clamp_max(x: ArrayLike, max_val: ArrayLike) -> Array:
@@ -36,28 +44,32 @@ def clamp_max(x: ArrayLike, max_val: ArrayLike) -> Array:
     Array([ 1. ,  0.5, -3. ], dtype=float32)
     """
     x = as_inexact(x)
-    return jnp.where(x >= max_val, jnp.asarray(max_val, x.dtype), x)
+    return jnp.where((x >= max_val) | jnp.isnan(max_val), jnp.asarray(max_val, x.dtype), x)
 
 
 def one_hot(P: Num[ArrayLike, "*batch classes"]) -> Float[Array, "*batch classes"]:
     """1 at the largest entry of the last axis, 0 elsewhere; of equal entries the first.
+
+    NaN has no place among the others: all is NaN beside it.
 
     >>> one_hot(jnp.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]))
     Array([[0., 1., 0.],
            [1., 0., 0.]], dtype=float32)
     """
     P = as_inexact(P)
-    return jax.nn.one_hot(jnp.argmax(P, axis=-1), P.shape[-1], dtype=P.dtype)
+    unknown = jnp.any(jnp.isnan(P), axis=-1, keepdims=True)
+    return nan_where(unknown, jax.nn.one_hot(jnp.argmax(P, axis=-1), P.shape[-1], dtype=P.dtype))
 
 
 def binarize(data: ArrayLike, threshold: ArrayLike = 0.5) -> Array:
-    r"""1 where `data` $\ge$ `threshold`, else 0: at the threshold itself it is 1.
+    r"""1 where `data` $\ge$ `threshold`, else 0: at the threshold itself it is 1; NaN stays NaN.
 
     >>> binarize(jnp.array([0.4, 0.5, 0.6]))
     Array([0., 1., 1.], dtype=float32)
     """
     data = as_inexact(data)
-    return (data >= threshold).astype(data.dtype)
+    unknown = jnp.isnan(data) | jnp.isnan(threshold)
+    return nan_where(unknown, (data >= threshold).astype(data.dtype))
 
 
 def normalize_matrix(
@@ -74,7 +86,7 @@ def normalize_matrix(
 
     A vector of zeros has no direction: it stays zero, and nothing of the derivative of its
     direction passes (the gradient is $1 - s$: 0 for the default). The size of the numbers does not
-    matter: neither tiny nor huge vectors under- or overflow, as long as they are normal numbers.
+    matter: neither tiny nor huge vectors under- or overflow.
     What is infinite has no share of a norm: NaN.
 
     **Arguments:**
@@ -92,18 +104,19 @@ def normalize_matrix(
     """
     if isinstance(order, str) or not order > 0:
         raise ValueError(f"`order` must be positive, such as 1, 2 or jnp.inf; got {order!r}.")
-    x = as_inexact(M)
+    dtype, x = as_inexact(M).dtype, as_real(M)
     unit = over_largest(x, axis)  # of the same direction, whatever the size
     size = jnp.abs(unit)
-    nonzero = size > 0
+    nonzero = size != 0
     if order == jnp.inf:
         norm = jnp.max(size, axis=axis, keepdims=True, initial=0)
     else:
         powers = jnp.where(nonzero, jnp.where(nonzero, size, 1) ** order, 0)
         total = jnp.sum(powers, axis=axis, keepdims=True)
-        norm = jnp.where(total > 0, jnp.where(total > 0, total, 1) ** (1 / order), 0)
+        some = total != 0
+        norm = jnp.where(some, jnp.where(some, total, 1) ** (1 / order), 0)
     target = safe_divide(unit * wnorm, norm)
-    return (x * (1 - jnp.asarray(scale, x.dtype)) + scale * target).astype(x.dtype)
+    return (x * (1 - jnp.asarray(scale, x.dtype)) + scale * target).astype(dtype)
 
 
 def drop_out(
@@ -128,7 +141,8 @@ def drop_out(
     outside = jnp.any(~((rate >= 0) & (rate <= 1)))
     kept = 1 - checked(rate, outside, f"`rate` is a probability between 0 and 1; got {rate}.")
     mask = jr.bernoulli(dkey, kept, x.shape)
-    return jnp.where(mask, x / jnp.where(kept > 0, kept, 1), 0), mask.astype(x.dtype)
+    output = jnp.where(mask | jnp.isnan(x), x / jnp.where(kept > 0, kept, 1), 0)
+    return output, mask.astype(x.dtype)
 
 
 def initialize_params(

@@ -1,13 +1,13 @@
 """Fixtures of all tests, and the law of the golden data's place."""
 
 import json
-import mmap
 import os
 import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.random as jr
-import jaxlib
 import numpy as np
 import pytest
 
@@ -16,16 +16,16 @@ import pytest
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     jax.config.update("jax_disable_most_optimizations", True)
     # Loops straight to LLVM and not by way of MLIR, and one module a program: a third of the time.
-    flags = ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
-    # XLA ends a process at a flag that it does not know.
-    library = next(pathlib.Path(jaxlib.__file__).parent.glob("libjax_common*"), None)
-    if library and "XLA_FLAGS" not in os.environ:
-        with (
-            library.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code,
-        ):
-            known = [flag for flag in flags if code.find(flag[2:].split("=")[0].encode()) >= 0]
-        os.environ["XLA_FLAGS"] = " ".join(known)  # for the processes that tests start, too
+    flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    if "XLA_FLAGS" not in os.environ:
+        # XLA ends a process at a flag that it does not know, so another one tries them.
+        tried = subprocess.run(
+            [sys.executable, "-c", "import jax; jax.devices()"],
+            env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+        )
+        # For this process, and those that tests start.
+        os.environ["XLA_FLAGS"] = flags if tried.returncode == 0 else ""
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 

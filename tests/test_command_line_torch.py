@@ -12,7 +12,9 @@ import pytest
 import jaxinfo
 from jaxinfo.__main__ import main
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="models of torch need torch")
+
+from safetensors.torch import save_file  # noqa: E402
 
 FACTORIES = """
 import torch
@@ -60,7 +62,6 @@ def folder(tmp_path_factory):
         model[0].weight.mul_(0).add_(torch.eye(3, 4))  # three copies
         model[2].weight.mul_(0)  # silence
     torch.save(model.state_dict(), folder / "weights.pt")
-    save_file = pytest.importorskip("safetensors.torch").save_file
     save_file(model.state_dict(), folder / "weights.safetensors")
     batch = torch.export.Dim("batch")
     free = torch.export.export(model, (torch.randn(2, 4),), dynamic_shapes=({0: batch},))
@@ -72,7 +73,7 @@ def folder(tmp_path_factory):
 def test_a_program_needs_no_source(folder, tmp_path):
     """In a second process, in a folder where the factory is not."""
     options = ["--layers", "0", "--json", "--out", "report"]
-    done = in_a_process(tmp_path, str(folder / "free.pt2"), *SMALL, *options)
+    done = in_a_process(tmp_path, str(folder / "free.pt2"), "--trusted", *SMALL, *options)
     assert done.returncode == 0, done.stderr
     (layer,) = json.loads(done.stdout)["layers"]
     assert layer["name"] == "0" and layer["ei_parts"]["value"] > 0.1
@@ -96,8 +97,8 @@ def measured(monkeypatch):
 @pytest.mark.parametrize(
     "arguments",
     (
-        ["free.pt2"],
-        ["one.pt2"],
+        ["free.pt2", "--trusted"],
+        ["one.pt2", "--trusted"],
         ["weights.pt", "--factory", "my_torch_models:make"],
         ["weights.safetensors", "--factory", "my_torch_models:make"],
         ["my_torch_models:make"],
@@ -128,5 +129,7 @@ def test_errors_are_one_message(folder, tmp_path, monkeypatch, capsys):
     assert "--factory" in capsys.readouterr().err
     assert main(["analyze", "my_torch_models:Odd", "--input-shape", "4"]) == 2
     assert "aten.special_bessel_j0.default" in capsys.readouterr().err
-    assert main(["analyze", "free.pt2", "--input-shape", "5"]) == 2
+    assert main(["analyze", "free.pt2", "--input-shape", "4"]) == 2
+    assert "--trusted" in capsys.readouterr().err
+    assert main(["analyze", "free.pt2", "--trusted", "--input-shape", "5"]) == 2
     assert "(batch, 4)" in capsys.readouterr().err

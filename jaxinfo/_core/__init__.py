@@ -7,11 +7,23 @@ from ._errors import (
     require as require,
     unknown_name as unknown_name,
     value_checks as value_checks,
+    whole as whole,
+)
+from ._files import (
+    FileFormatError as FileFormatError,
+    path_of as path_of,
+    reading as reading,
+    zip_members as zip_members,
 )
 from ._numerics import (
     as_inexact as as_inexact,
+    as_real as as_real,
+    at_unit_size as at_unit_size,
     moderate as moderate,
+    nan_where as nan_where,
+    number_of_bin as number_of_bin,
     over_largest as over_largest,
+    power_of_two as power_of_two,
     safe_divide as safe_divide,
     xlog2x as xlog2x,
 )

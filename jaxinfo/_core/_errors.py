@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -57,6 +58,14 @@ def one_of(name: str, value: T, choices: Iterable[T]) -> T:
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}.")
     return value
+
+
+def whole(name: str, value: Any) -> int:
+    """Return `value` as an integer, or raise a `TypeError` if argument `name` is no whole number."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{name}` must be a whole number; got {value!r}.") from None
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> KeyError:

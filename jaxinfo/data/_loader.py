@@ -24,8 +24,8 @@ class DataLoader:
     - `design_matrices`: pairs `(name, matrix)`, examples along the first axis.
     - `batch_size`: examples a batch.
     - `disable_shuffle`: serve the examples in their own order; then no key is needed.
-    - `ensure_equal_batches`: fill a short last batch with the first examples of the pass (random
-        ones, when shuffled); otherwise the last batch is short.
+    - `ensure_equal_batches`: fill a short last batch with random examples already seen, other ones
+        in each pass, or without a key with the first of all; otherwise the last batch is short.
     - `key`: a random key.
 
     **Raises:** `ValueError` for no matrices, matrices of different length, a batch size below 1 or
@@ -91,11 +91,15 @@ class DataLoader:
 
         Where the last batch is short it is padded with -1. `epoch` may be traced.
         """
-        order = jnp.arange(self.data_len)
-        if self.key is not None and not self.disable_shuffle:
-            order = jr.permutation(jr.fold_in(self.key, epoch), self.data_len)
+        order = seen = jnp.arange(self.data_len)
         missing = len(self) * self.batch_size - self.data_len
-        fill = order[:missing] if self.ensure_equal_batches else jnp.full(missing, -1)
+        if self.key is not None:
+            key = jr.fold_in(self.key, epoch)
+            if self.disable_shuffle:
+                seen = jr.permutation(key, self.data_len - self.data_len % self.batch_size)
+            else:
+                order = seen = jr.permutation(key, self.data_len)
+        fill = seen[:missing] if self.ensure_equal_batches else jnp.full(missing, -1)
         return jnp.concatenate([order, fill]).reshape(len(self), self.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[str, Matrix]]]:

@@ -10,12 +10,15 @@ Martens and Sutskever (2011), *Learning recurrent neural networks with Hessian-f
 import gzip
 import math
 import pathlib
+import struct
 from collections.abc import Callable
 
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, PRNGKeyArray
+
+from .._core import FileFormatError, as_real, at_unit_size, path_of, reading
 
 Split = tuple[Float[Array, "_ pixels"], Int[Array, " _"], Int[Array, " _"]]
 
@@ -114,13 +117,17 @@ def ackley_function(x: Inexact[ArrayLike, "*batch dim"]) -> Float[Array, "*batch
     >>> [f"{y:.3f}" for y in ackley_function(jnp.array([[1.0, 1.0], [3.0, -3.0]]))]
     ['3.625', '9.024']
     """
-    x = jnp.asarray(x)
-    square = jnp.mean(x**2, axis=-1)
-    positive = square > 0
-    root = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    x = as_real(x)
+    root = at_unit_size(_root_of_mean_square, x, -1)[..., 0]
     waves = jnp.mean(jnp.cos(2 * math.pi * x), axis=-1)
     # 20 - 20 exp(-r/5) and e - exp(w), each without cancellation near the minimum.
     return -20 * jnp.expm1(-0.2 * root) - math.e * jnp.expm1(waves - 1)
+
+
+def _root_of_mean_square(x: Float[Array, "*batch dim"]) -> Float[Array, "*batch 1"]:
+    square = jnp.mean(x**2, axis=-1, keepdims=True)
+    some = square != 0
+    return jnp.where(some, jnp.sqrt(jnp.where(some, square, 1)), 0)
 
 
 def ackley(
@@ -150,15 +157,21 @@ def load_pMNIST_data(
     **Arguments:**
 
     - `data_path`: folder with `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
-        `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`, each plain or with `.gz`.
+        `t10k-images-idx3-ubyte`, `t10k-labels-idx1-ubyte`, each plain or with `.gz`, and with a dot
+        (`images.idx3`) or a hyphen.
     - `perm`: put the pixels of all images in one random order.
 
-    **Raises:** `FileNotFoundError` naming the file that is missing; `ValueError` for a file that is
-    not in IDX format, or images and labels of different number.
+    **Raises:** `FileNotFoundError` naming the file that is missing; `ValueError` naming a file that
+    is not in IDX format or is damaged, or images and labels of different number.
     """
-    folder = pathlib.Path(data_path)
+    folder = path_of("data_path", data_path)
     images, labels = _images_and_labels(folder, "train")
     test_images, test_labels = _images_and_labels(folder, "t10k")
+    if images.shape[1] != test_images.shape[1]:
+        raise ValueError(
+            f"The images in {str(folder)!r} should be of one size; those for training have "
+            f"{images.shape[1]} pixels and those for the test {test_images.shape[1]}."
+        )
     shuffle_key, pixel_key = jr.split(key)
     order = np.asarray(jr.permutation(shuffle_key, len(images)))
     n_train = len(images) * 11 // 12
@@ -179,29 +192,30 @@ def load_pMNIST_data(
 
 
 def _images_and_labels(folder: pathlib.Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    images = _read_idx(folder / f"{name}-images-idx3-ubyte")
-    labels = _read_idx(folder / f"{name}-labels-idx1-ubyte")
-    if images.ndim != 3 or labels.shape != images.shape[:1]:
+    images_path, images = _read_idx(folder, f"{name}-images", 3)
+    labels_path, labels = _read_idx(folder, f"{name}-labels", 1)
+    if labels.shape != images.shape[:1]:
         raise ValueError(
-            f"The {name!r} files should hold n images and n labels; got arrays of shape "
-            f"{images.shape} and {labels.shape}."
+            f"{images_path.name} and {labels_path.name} should hold as many images as labels; got "
+            f"arrays of shape {images.shape} and {labels.shape}."
         )
-    return images.reshape(len(images), -1), labels
+    return images.reshape(len(images), math.prod(images.shape[1:])), labels
 
 
-def _read_idx(path: pathlib.Path) -> np.ndarray:
-    """An array of unsigned bytes from an IDX file: a magic number, the shape, the bytes."""
-    zipped = path.with_name(path.name + ".gz")
-    if path.exists():
+def _read_idx(folder: pathlib.Path, name: str, ndim: int) -> tuple[pathlib.Path, np.ndarray]:
+    """Path and array of unsigned bytes of an IDX file: a magic number, the shape, the bytes."""
+    # Unpackers write the names with a dot.
+    names = [f"{name}{dot}idx{ndim}-ubyte{end}" for dot in "-." for end in ("", ".gz")]
+    path = next((folder / each for each in names if (folder / each).exists()), None)
+    if path is None:
+        raise FileNotFoundError(f"There is none of {', '.join(names)} in {str(folder)!r}.")
+    with reading(path, "an IDX file"):
         content = path.read_bytes()
-    elif zipped.exists():
-        content = gzip.decompress(zipped.read_bytes())
-    else:
-        raise FileNotFoundError(f"There is neither {path.name} nor {zipped.name} in {path.parent}.")
-    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{path.name} is not an IDX file of unsigned bytes.")
-    ndim = content[3]
-    shape = tuple(np.frombuffer(content, ">u4", count=ndim, offset=4).astype(int))
-    if len(content) != 4 + 4 * ndim + math.prod(shape):
-        raise ValueError(f"{path.name} should hold {shape} bytes, but its length does not fit.")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * ndim).reshape(shape)
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        start = 4 + 4 * ndim
+        if len(content) < start or content[:4] != bytes((0, 0, 8, ndim)):
+            raise FileFormatError(f"not an IDX file of unsigned bytes along {ndim} axes.")
+        shape = struct.unpack_from(f">{ndim}I", content, 4)
+        if len(content) != start + math.prod(shape):
+            raise FileFormatError(f"it should hold {shape} bytes, but its length does not fit.")
+        return path, np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._core import checked, is_traced, undivided
+from .._core import checked, is_traced, undivided, whole
 from ..info import Binning
 from ..network import Channel, Topology
 from ..network._channel import valid_range
@@ -84,7 +84,9 @@ def setting_of(
     # The weights of a layer, which may be divided among devices, are measured together.
     channel = eqx.combine(undivided(lambda arrays: arrays, arrays), rest)
     channel = _with_finite_outputs(channel)
-    in_binning = Binning(in_bins, *valid_range("in_range", in_range or channel.in_range))
+    in_binning = Binning(
+        whole("in_bins", in_bins), *valid_range("in_range", in_range or channel.in_range)
+    )
     if out_range == "dynamic":
         # The outputs do not depend on how they will be binned.
         lower, upper = observed_range(Setting(channel, in_binning, in_binning))
@@ -92,6 +94,7 @@ def setting_of(
         lower, upper = valid_range("out_range", out_range or channel.out_range)
     if out_bins == "dynamic":
         out_bins, upper = _bins_of_width(in_binning.width, lower, upper, extend)
+    out_bins = whole("out_bins", out_bins)
     return Setting(channel, in_binning, Binning(out_bins, lower, upper, out_of_range=out_of_range))
 
 

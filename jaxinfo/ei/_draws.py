@@ -55,6 +55,11 @@ class AbstractSampling(AbstractMethod):
                 raise ValueError(f"`{name}` must be positive; got {value}.")
         if self.samples is not None and self.samples > 2**31 - 1:
             raise ValueError(f"`samples` must fit in 31 bits, as counts do; got {self.samples}.")
+        if self.max_samples > 2**30:
+            raise ValueError(
+                f"`max_samples` must be at most 2**30, so that twice as many can be counted; got "
+                f"{self.max_samples}."
+            )
 
     @property
     def fixed_samples(self) -> int | None:

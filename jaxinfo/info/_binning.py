@@ -1,13 +1,16 @@
 """The one binning rule of the package."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from .._core import checked, is_traced, one_of
+from .._core import as_real, checked, is_traced, one_of, power_of_two, whole
+
+_MOST_BINS = 2**18
 
 
 class Binning(eqx.Module):
@@ -17,16 +20,23 @@ class Binning(eqx.Module):
     both ends, as in `numpy.histogram`. What lies outside `[lower, upper]`, NaN included, has no bin
     and is left out of the joint (`out_of_range="drop"`), or goes into the nearest edge bin
     (`out_of_range="clip"`; NaN still has none). A range of zero width is one point: what equals it
-    is in bin 0.
+    is in bin 0. In a range of fewer numbers than bins, each bin is as wide as numbers lie apart and
+    those at the top are empty, but for the last, which holds the upper bound.
+
+    The rule holds for every number: the index agrees with `edges` to the last bit, in single and
+    in double precision, traced or not. Integers are binned as the default floats, which with 64
+    bits tell all of them up to $2^{53}$ apart.
 
     **Arguments:**
 
-    - `bins`: number of bins, at least 2, static under `jit`.
+    - `bins`: number of bins, from 2 to $2^{18}$, static under `jit`.
     - `lower`, `upper`: the bounds, traced; numbers, or arrays that broadcast against what is binned
         (one range for each neuron).
     - `out_of_range`: `"drop"` or `"clip"`, static.
 
-    **Raises:** `ValueError` for fewer than two bins, or for bounds that are reversed or not finite.
+    **Raises:** `TypeError` for bins that are not a whole number; `ValueError` for fewer than two or
+    more than $2^{18}$, and for bounds that are reversed, not finite, or so near to
+    each other that a bin would be narrower than the smallest normal number.
 
     >>> import jax.numpy as jnp
     >>> Binning(4, 0.0, 1.0).index(jnp.array([0.0, 0.25, 0.99, 1.0, 1.1]))
@@ -46,15 +56,24 @@ class Binning(eqx.Module):
         *,
         out_of_range: Literal["drop", "clip"] = "drop",
     ):
-        if bins < 2:
-            raise ValueError(f"`bins` must be at least 2, since one bin holds no bits; got {bins}.")
+        self.bins = whole("bins", bins)
+        if not 2 <= self.bins <= _MOST_BINS:
+            raise ValueError(
+                f"`bins` must be at least 2, since one bin holds no bits, and at most {_MOST_BINS}; "
+                f"got {bins}."
+            )
         lower, upper = jnp.asarray(lower, float), jnp.asarray(upper, float)
-        bad = ~jnp.all(jnp.isfinite(lower) & jnp.isfinite(upper) & (lower <= upper))
-        self.bins = int(bins)
+        known = not (is_traced(lower) or is_traced(upper))
+        # JAX takes a subnormal number for 0, NumPy does not.
+        low, high = (np.asarray(lower), np.asarray(upper)) if known else (lower, upper)
+        least = self.bins * float(jnp.finfo(lower.dtype).tiny)
+        apart = (low == high) | (high / 2 - low / 2 >= least / 2)
+        finite = jnp.isfinite(low) & jnp.isfinite(high)
         self.lower = checked(
             lower,
-            bad,
-            f"A range must be finite with `lower <= upper`; got ({_show(lower)}, {_show(upper)}).",
+            ~jnp.all(finite & (low <= high) & apart),
+            "A range must be finite with `lower <= upper`, and its bins no narrower than the "
+            f"smallest normal number; got ({_show(lower)}, {_show(upper)}).",
         )
         self.upper = upper
         self.out_of_range = one_of("out_of_range", out_of_range, ("drop", "clip"))
@@ -62,14 +81,15 @@ class Binning(eqx.Module):
     @property
     def width(self) -> Float[Array, "*#neurons"]:
         """Width of one bin."""
-        return (self.upper - self.lower) / self.bins
+        return self.upper / self.bins - self.lower / self.bins
 
     @property
     def edges(self) -> Float[Array, "*#neurons edges"]:
         """The `bins + 1` edges, along a last axis; the outer two are exactly the bounds."""
-        steps = jnp.arange(self.bins + 1) / self.bins
-        inner = self.lower[..., None] + (self.upper - self.lower)[..., None] * steps
-        return inner.at[..., -1].set(self.upper)
+        grid = _Grid.of(self.bins, self.lower[..., None], self.upper[..., None])
+        edges = grid.edge(jnp.arange(self.bins + 1, dtype=self.lower.dtype))
+        edges = jnp.minimum(edges, self.upper[..., None])
+        return edges.at[..., 0].set(self.lower).at[..., -1].set(self.upper)
 
     @property
     def centres(self) -> Float[Array, "*#neurons bins"]:
@@ -82,7 +102,7 @@ class Binning(eqx.Module):
         Refuses to be differentiated: a bin number is piecewise constant, and a silent zero would
         look like a gradient.
         """
-        return _hard_index(self, x)
+        return _hard_index(self, as_real(x))
 
     def soft(
         self,
@@ -125,10 +145,10 @@ class Binning(eqx.Module):
         message = f"`bandwidth` must be positive, in bin widths; got {_show(bandwidth)}."
         bandwidth = checked(bandwidth, ~(bandwidth > 0), message)
         cumulative, fade = _KERNELS[kernel]
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        lower, width = self.lower.astype(x.dtype), self.width.astype(x.dtype)
+        x = as_real(x)
         known = ~jnp.isnan(x)
-        position = (jnp.where(known, x, 0) - lower) / jnp.where(width > 0, width, 1)
+        grid = _Grid.of(self.bins, self.lower.astype(x.dtype), self.upper.astype(x.dtype))
+        position = grid.position(jnp.where(known, x, 0))
         # Far outside nothing changes any more, and an infinity would make the gradient NaN.
         position = jnp.clip(position, -self.bins - 1e3, 2 * self.bins + 1e3)
         inner = jnp.arange(1, self.bins, dtype=x.dtype)
@@ -150,19 +170,70 @@ _KERNELS = {
 }
 
 
+class _Grid(NamedTuple):
+    r"""The edges as a function of their number: of one value wherever they are computed.
+
+    Compilers contract $a b + c$ into one operation with one rounding, or do not, and divide by a
+    constant by its reciprocal, or do not, here one way and there the other. So each product is
+    exact: the width of a bin is a sum of `parts` of so few digits that a whole number times a part
+    needs no rounding, and what is not a product is a sum or a power of two. Everything is relative
+    to a `scale` of the size of the bounds, so that nothing over- or underflows.
+    """
+
+    scale: Float[Array, "..."]
+    start: Float[Array, "..."]
+    parts: list[Float[Array, "..."]]
+    pace: Float[Array, "..."]  # bins in a unit of the scale
+
+    @classmethod
+    def of(cls, bins: int, lower: Array, upper: Array) -> "_Grid":
+        info = jnp.finfo(lower.dtype)
+        scale = power_of_two(jnp.maximum(jnp.abs(lower), jnp.abs(upper)))
+        start, end = lower * (1 / scale), upper * (1 / scale)
+        # At least one step from number to number for each bin.
+        width = jnp.maximum(end - start, bins * info.eps)
+        digits = info.nmant + 1 - bins.bit_length()
+        share, left, parts = np.asarray(1 / bins, lower.dtype), width, []
+        for _ in range(-(-(info.nmant + 8) // digits)):
+            parts.append(jax.lax.reduce_precision(left * share, info.nexp, digits - 1))
+            left = left - bins * parts[-1]
+        return cls(scale, start, parts, bins / width)
+
+    def edge(self, number: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The edge of that number, a whole one."""
+        offset = number * self.parts[-1]
+        for part in self.parts[-2::-1]:
+            offset = number * part + offset
+        return (self.start + offset) * self.scale
+
+    def position(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """How many bins `x` lies above the lower bound, up to rounding."""
+        return (x * (1 / self.scale) - self.start) * self.pace
+
+
+def _beside_zero(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`x` with the smallest normal number in place of a subnormal one, mostly taken for 0."""
+    info = jnp.finfo(x.dtype)
+    bits = jax.lax.bitcast_convert_type(x, f"int{info.bits}")
+    subnormal = (jnp.abs(x) < info.tiny) & (bits << 1 != 0)
+    return jnp.where(subnormal, jnp.where(bits < 0, -info.tiny, info.tiny), x)
+
+
 @jax.custom_jvp
 def _hard_index(binning: Binning, x: Array) -> Array:
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    lower, upper = binning.lower.astype(x.dtype), binning.upper.astype(x.dtype)
-    width = upper - lower
-    position = (x - lower) / jnp.where(width > 0, width, 1) * binning.bins
-    inside = (x >= lower) & (x <= upper)
+    dtype = jnp.promote_types(x.dtype, binning.lower.dtype)
+    x, lower, upper = (y.astype(dtype) for y in (_beside_zero(x), binning.lower, binning.upper))
     if binning.out_of_range == "clip":
-        inside = ~jnp.isnan(x)
-        position = jnp.clip(position, 0, binning.bins)
-    # Converting a float out of an integer's range is undefined, so replace it first.
-    number = jnp.floor(jnp.where(inside, position, 0)).astype(jnp.int32)
-    return jnp.where(inside, jnp.minimum(number, binning.bins - 1), binning.bins)
+        x = jnp.clip(x, lower, upper)
+    grid, last = _Grid.of(binning.bins, lower, upper), binning.bins - 1
+    # Arithmetic, rounded down by more than its error, finds the number or the one before, and the
+    # edge between them decides.
+    guess = jnp.maximum(jnp.floor(grid.position(x) - 0.25), 0)
+    following = guess + 1
+    number = jnp.minimum(jnp.where(x >= grid.edge(following), following, guess), last)
+    number = jnp.where(x == upper, jnp.where(lower < upper, last, 0), number)
+    # Converting a float out of an integer's range is undefined, so it is replaced first.
+    return jnp.where((x >= lower) & (x <= upper), number, binning.bins).astype(jnp.int32)
 
 
 @_hard_index.defjvp

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from .._core import undivided
+from .._core import number_of_bin, undivided
 
 _CHUNK = 8192  # rows per one-hot product: bounds the one-hot matrices, fills the matrix units
 
@@ -20,6 +20,8 @@ def count_pairs(
 
     A number that is not a bin (negative, or `bins` and above) meets nothing. Exact in int32.
     """
+
+    x, y = number_of_bin(x, in_bins), number_of_bin(y, out_bins)
 
     def counted(x: Array, y: Array) -> Array:
         return jax.lax.platform_dependent(
@@ -38,8 +40,8 @@ def _by_scatter(x: Array, y: Array, in_bins: int, out_bins: int) -> Array:
     # so that no index is looked at once more for whether it counts from the end; and short where
     # the sum of two fits, since much of the time goes into reading and adding them.
     number = jnp.uint16 if 2 * size < 2**16 else jnp.uint32
-    x = jnp.where((x >= 0) & (x < in_bins), x * out_bins, size).T.astype(number)
-    y = jnp.where((y >= 0) & (y < out_bins), y, size).T.astype(number)
+    x = jnp.where(x < in_bins, x * out_bins, size).T.astype(number)
+    y = jnp.where(y < out_bins, y, size).T.astype(number)
 
     def pair(a: Array, b: Array) -> Array:
         cell = (a + b).astype(jnp.uint32)

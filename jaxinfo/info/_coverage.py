@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .._core import as_real
 from ._estimators import AbstractEstimator, at_most_possible
 from ._subsampling import judged
 
@@ -26,8 +27,9 @@ class ChaoShen(AbstractEstimator):
     """
 
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        cells = counts.reshape(*counts.shape[:-2], -1)
-        rows, columns = jnp.sum(counts, axis=-1), jnp.sum(counts, axis=-2)
+        n = as_real(counts)
+        cells = n.reshape(*n.shape[:-2], -1)
+        rows, columns = jnp.sum(n, axis=-1), jnp.sum(n, axis=-2)
         return at_most_possible(_entropy(rows) + _entropy(columns) - _entropy(cells), counts)
 
     def with_bias(
@@ -37,12 +39,11 @@ class ChaoShen(AbstractEstimator):
         return judged(self(counts), counts)
 
 
-def _entropy(counts: Int[Array, "*batch cells"]) -> Float[Array, "*batch"]:
-    n = counts.astype(float)
+def _entropy(n: Float[Array, "*batch cells"]) -> Float[Array, "*batch"]:
     total = jnp.maximum(jnp.sum(n, axis=-1, keepdims=True), 1)
     once = jnp.sum(n == 1, axis=-1, keepdims=True)
     p = n / total * (1 - jnp.minimum(once, total - 1) / total)
-    present = p > 0
+    present = p != 0
     safe = jnp.where(present, p, 0.5)
     # p is 1 where one cell holds all: then log1p is minus infinity, and the cell was surely seen.
     seen = -jnp.expm1(total * jnp.log1p(-safe))

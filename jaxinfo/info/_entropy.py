@@ -1,23 +1,24 @@
 """Entropy and mutual information of a table, in bits."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, ArrayLike, Float, Num
 
-from .._core import safe_divide, xlog2x
+from .._core import as_real, moderate, nan_where, safe_divide, xlog2x
 
 
-def entropy(table: Num[Array, "*batch cells"]) -> Float[Array, "*batch"]:
+def entropy(table: Num[ArrayLike, "*batch cells"]) -> Float[Array, "*batch"]:
     r"""Shannon entropy of counts or weights along the last axis, in **bits**.
 
     $$H = -\sum_i p_i \log_2 p_i, \qquad p_i = n_i / \sum_j n_j, \qquad 0 \log 0 := 0.$$
 
     **Arguments:**
 
-    - `table`: counts, weights or probabilities, non-negative; they are normalised here.
+    - `table`: counts, weights or probabilities, non-negative, of any dtype and size; they are
+        normalised here.
 
-    **Returns:** a number between 0 and $\log_2$ of the number of cells; NaN for an empty table.
-    Differentiable in the table; the gradient at an empty cell leaves out that cell's own infinite
-    term. Cost: one pass.
+    **Returns:** a number between 0 and $\log_2$ of the number of cells; NaN for an empty table,
+    and for one with a negative entry. Differentiable in the table; the gradient at an empty cell
+    leaves out that cell's own infinite term. Cost: one pass.
 
     >>> import jax.numpy as jnp
     >>> entropy(jnp.array([1, 1, 2]))
@@ -27,7 +28,7 @@ def entropy(table: Num[Array, "*batch cells"]) -> Float[Array, "*batch"]:
     return -jnp.sum(xlog2x(p), axis=-1)
 
 
-def mutual_information(table: Num[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
+def mutual_information(table: Num[ArrayLike, "*batch rows columns"]) -> Float[Array, "*batch"]:
     r"""Mutual information of the two variables of a joint table, in **bits**.
 
     $$I = \sum_{ij} p_{ij} \log_2 \frac{p_{ij}}{p_{i\cdot}\, p_{\cdot j}}, \qquad 0 \log 0 := 0.$$
@@ -37,10 +38,12 @@ def mutual_information(table: Num[Array, "*batch rows columns"]) -> Float[Array,
 
     **Arguments:**
 
-    - `table`: counts, weights or probabilities, non-negative; they are normalised here.
+    - `table`: counts, weights or probabilities, non-negative, of any dtype and size; they are
+        normalised here.
 
     **Returns:** a number between 0 and the smaller of the two entropies, up to rounding; NaN for an
-    empty table. Differentiable in the table, as `entropy` is. Cost: one pass.
+    empty table, and for one with a negative entry. Differentiable in the table, as `entropy` is.
+    Cost: one pass.
 
     >>> import jax.numpy as jnp
     >>> mutual_information(jnp.eye(4))  # four values, copied faithfully
@@ -56,6 +59,7 @@ def mutual_information(table: Num[Array, "*batch rows columns"]) -> Float[Array,
     return jnp.where(total < 0, 0, total)  # rounding of an independent table; keeps NaN
 
 
-def _normalised(table: Array, axis: int | tuple[int, ...]) -> Array:
-    weights = table if jnp.issubdtype(table.dtype, jnp.floating) else table.astype(float)
+def _normalised(table: Num[ArrayLike, "..."], axis: int | tuple[int, ...]) -> Array:
+    weights = moderate(as_real(table), axis)
+    weights = nan_where(weights < 0, weights)
     return weights / jnp.sum(weights, axis=axis, keepdims=True)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._core import as_real
 from ._entropy import mutual_information
 
 
@@ -51,7 +52,7 @@ class PlugIn(AbstractEstimator):
     """
 
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        empty = jnp.sum(counts, axis=(-2, -1), keepdims=True) == 0
+        empty = jnp.all(counts == 0, axis=(-2, -1), keepdims=True)
         return mutual_information(jnp.where(empty, 1, counts))
 
     def with_bias(
@@ -64,7 +65,7 @@ class PlugIn(AbstractEstimator):
         cells = jnp.sum(counts > 0, axis=(-2, -1))
         rows = jnp.sum(jnp.any(counts > 0, axis=-1), axis=-1)
         columns = jnp.sum(jnp.any(counts > 0, axis=-2), axis=-1)
-        total = jnp.maximum(jnp.sum(counts, axis=(-2, -1)), 1)
+        total = jnp.maximum(total_of(counts), 1)
         bias = (cells - rows - columns + 1) / (2 * math.log(2) * total) * (cells > 0)
         return self(counts), bias
 
@@ -95,6 +96,11 @@ class NonNegative(AbstractEstimator):
         return jnp.maximum(bits, 0), bias
 
 
+def total_of(counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
+    """How many samples each table holds: as a float, which a sum of integers may overflow."""
+    return jnp.sum(as_real(counts), axis=(-2, -1))
+
+
 def at_most_possible(
     bits: Float[Array, "*batch"], counts: Int[Array, "*batch rows columns"]
 ) -> Float[Array, "*batch"]:
@@ -118,7 +124,7 @@ def corrected(
     float32 however many samples there are. `correction(n, N)` is $c$ in nats for the counts of each
     table, in a row; it must be finite, also for $n = 0$.
     """
-    n = counts.astype(float)
+    n = as_real(counts)
     rows, columns, total = jnp.sum(n, axis=-1), jnp.sum(n, axis=-2), jnp.sum(n, axis=(-2, -1))
     of = jnp.maximum(total, 1)
     # All four places in one row, so that the correction is compiled once.

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._core import undivided
+from .._core import checked, number_of_bin, undivided
 from ._counting import count_pairs
 from ._influence import influence_of_cells
 
@@ -14,7 +14,8 @@ class PairHistogram(eqx.Module):
     """One two-way table of counts for each pair of columns: a commutative monoid.
 
     `zeros` is its unit, `merge` its product, `update` merges the histogram of more samples. Counts
-    are int32, hence exact and independent of the order of the samples.
+    are int32, hence exact and independent of the order of the samples, of which there can be
+    $2^{31} - 1$: what would count more raises (inside `jit`, under `value_checks`).
 
     **Fields:**
 
@@ -54,13 +55,16 @@ class PairHistogram(eqx.Module):
         return self.merge(PairHistogram(count_pairs(x, y, in_bins, out_bins), seen))
 
     def merge(self, other: "PairHistogram") -> "PairHistogram":
-        """The histogram of both sets of samples."""
+        """The histogram of both sets of samples.
+
+        **Raises:** `ValueError` for histograms of other shapes, or of more samples than can be counted.
+        """
         if self.counts.shape != other.counts.shape:
             raise ValueError(
                 "Histograms can be merged when they have the same neurons and bins; got shapes "
                 f"{self.counts.shape} and {other.counts.shape}."
             )
-        return PairHistogram(self.counts + other.counts, self.samples + other.samples)
+        return PairHistogram(added(self.counts, other.counts), added(self.samples, other.samples))
 
     @property
     def outside(self) -> Int[Array, "n_in n_out"]:
@@ -82,8 +86,7 @@ class PairHistogram(eqx.Module):
         inside = jnp.maximum(jnp.sum(self.counts, axis=(-2, -1)), 1)
         phi = influence_of_cells(self.counts) * (self.samples / inside)[..., None, None]
         in_bins, out_bins = self.counts.shape[2:]
-        x = jnp.where((x >= 0) & (x < in_bins), x, in_bins)
-        y = jnp.where((y >= 0) & (y < out_bins), y, out_bins)
+        x, y = number_of_bin(x, in_bins), number_of_bin(y, out_bins)
         outputs = jnp.arange(y.shape[1])
 
         def add(total: Array, column: tuple[Array, Array]) -> tuple[Array, None]:
@@ -93,3 +96,10 @@ class PairHistogram(eqx.Module):
 
         total, _ = jax.lax.scan(add, jnp.zeros(x.shape[0]), (phi, x.T))
         return total
+
+
+def added(a: Int[Array, "*shape"], b: Int[Array, "*shape"]) -> Int[Array, "*shape"]:
+    """The sum of two counts, or an error where it does not fit."""
+    total = a + b
+    message = f"The sum of two histograms holds more samples than {total.dtype} can count."
+    return checked(total, jnp.any((total < a) | (total < b)), message)

@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .._core import as_real
 from ._corrected import leave_one_out
 from ._estimators import PlugIn
 
@@ -18,10 +19,10 @@ def influence_of_cells(
     $\log_2 \frac{n_{ij} N}{n_{i\cdot} n_{\cdot j}}$ with $\ln n + c(n)$ for $\ln n$, as in
     `Jackknife`. 0 in an empty cell.
     """
-    n = counts.astype(float)
+    n = as_real(counts)
     rows, columns = jnp.sum(n, axis=-1, keepdims=True), jnp.sum(n, axis=-2, keepdims=True)
     total = jnp.maximum(jnp.sum(n, axis=(-2, -1), keepdims=True), 1)
-    seen = n > 0
+    seen = n != 0
     # Divided twice, since the product of two marginals may leave the exact integers of a float32.
     share = jnp.where(seen, n, 1) / jnp.where(seen, rows, 1)
     density = jnp.log(share * total / jnp.where(seen, columns, 1))
@@ -47,7 +48,7 @@ def standard_error(counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*
     >>> standard_error(jnp.array([[40, 10], [10, 40]])).round(3)
     Array(0.082, dtype=float32)
     """
-    n = counts.astype(float)
+    n = as_real(counts)
     total = jnp.sum(n, axis=(-2, -1))
     squares = influence_of_cells(counts) ** 2
     variance = jnp.sum(n / total[..., None, None] * squares, axis=(-2, -1))

@@ -6,7 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from .._core import bits_for, group_rows, pack_fields, xlog2x
+from .._core import bits_for, group_rows, number_of_bin, pack_fields, xlog2x
+from ._histogram import added
 from ._influence import error_of_mean
 
 
@@ -57,7 +58,8 @@ class JointHistogram(eqx.Module):
         A row with a number that is not a bin is outside. `samples` says how many rows are samples
         where the others are padding, which must hold no bin number; by default all are.
         """
-        inside = jnp.all((x >= 0) & (x < in_bins), 1) & jnp.all((y >= 0) & (y < out_bins), 1)
+        x, y = number_of_bin(x, in_bins), number_of_bin(y, out_bins)
+        inside = jnp.all(x < in_bins, 1) & jnp.all(y < out_bins, 1)
         return cls(
             pack_fields(jnp.where(inside[:, None], x, 0), bits_for(in_bins)),
             pack_fields(jnp.where(inside[:, None], y, 0), bits_for(out_bins)),
@@ -66,12 +68,15 @@ class JointHistogram(eqx.Module):
         )
 
     def merge(self, other: "JointHistogram") -> "JointHistogram":
-        """The histogram of both sets of samples."""
+        """The histogram of both sets of samples.
+
+        **Raises:** `ValueError` for more samples than can be counted.
+        """
         return JointHistogram(
             jnp.concatenate([self.x, other.x]),
             jnp.concatenate([self.y, other.y]),
             jnp.concatenate([self.inside, other.inside]),
-            self.samples + other.samples,
+            added(self.samples, other.samples),
         )
 
     @property

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ._estimators import AbstractEstimator, PlugIn, at_most_possible
+from .._core import as_real
+from ._estimators import AbstractEstimator, PlugIn, at_most_possible, total_of
 from ._subsampling import judged
 
 
@@ -31,7 +32,7 @@ class PanzeriTreves(AbstractEstimator):
     """
 
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        total = jnp.maximum(jnp.sum(counts, axis=(-2, -1)), 1)
+        total = jnp.maximum(total_of(counts), 1)
         columns = jnp.sum(jnp.any(counts > 0, axis=-2), axis=-1)
         relevant = _relevant(counts, columns[..., None])
         occupied = jnp.any(counts > 0, axis=-1)
@@ -51,7 +52,7 @@ def _relevant(
     counts: Int[Array, "*rows columns"], possible: Int[Array, "..."]
 ) -> Int[Array, "*rows"]:
     """How many columns each row could have hit, between those it hit and those `possible`."""
-    n = counts.astype(float)
+    n = as_real(counts)
     total = jnp.maximum(jnp.sum(n, axis=-1), 1)
     seen = jnp.sum(counts > 0, axis=-1)
     share = -jnp.expm1(jnp.log1p(-seen / (total + seen)) / total)  # of each unseen column

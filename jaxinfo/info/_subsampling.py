@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ._estimators import AbstractEstimator, PlugIn, at_most_possible, corrected
+from .._core import as_real
+from ._estimators import AbstractEstimator, PlugIn, at_most_possible, corrected, total_of
 
 _SUMMED_MEAN = 16.0  # up to this mean the distribution is summed, above it a series errs by 3e-6
 _TERMS = 48  # which reach eight standard deviations past that mean
@@ -62,7 +63,7 @@ def judged(
 def _nested(counts: Array) -> tuple[Array, Array, Array]:
     """The plug-in value, and how much the mean halves and quarters of the samples exceed it."""
     plug_in = PlugIn()(counts)
-    total = jnp.sum(counts, axis=(-2, -1))
+    total = total_of(counts)
 
     def excess(parts: Array) -> Array:
         def correction(n: Array, of: Array) -> Array:
@@ -98,7 +99,7 @@ class ShuffledNull(AbstractEstimator):
     """
 
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        n = counts.astype(float)
+        n = as_real(counts)
         rows, columns = jnp.sum(n, axis=-1, keepdims=True), jnp.sum(n, axis=-2, keepdims=True)
         total = jnp.maximum(jnp.sum(n, axis=(-2, -1), keepdims=True), 1)
         mean = rows * columns / total

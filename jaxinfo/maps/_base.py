@@ -97,6 +97,8 @@ class AbstractLinearMap(eqx.Module):
     def eig(self, vectors: bool = False) -> Any:
         """The eigenvalues of $W$ (complex), or with `vectors` the pair of values and right vectors.
 
+        The values alone are differentiable where none is repeated.
+
         **Raises:** `ValueError` for a matrix that is not square.
         """
         if self.in_features != self.out_features:
@@ -104,8 +106,9 @@ class AbstractLinearMap(eqx.Module):
                 "Only a square matrix has eigenvalues; this one has shape "
                 f"({self.in_features}, {self.out_features})."
             )
-        values, right = jnp.linalg.eig(self.effective_W())
-        return (values, right) if vectors else values
+        W = at_least_single(self.effective_W())
+        # Without vectors the eigenvalues have a derivative.
+        return tuple(jnp.linalg.eig(W)) if vectors else jnp.linalg.eigvals(W)
 
     @classmethod
     def from_parameters(

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray, Shaped
 
+from .._core import at_unit_size
+
 
 def uniform(key: PRNGKeyArray, shape: tuple[int, ...], fan_in: int) -> Float[Array, "*shape"]:
     r"""Uniform in $\pm 1/\sqrt{\text{fan in}}$: the usual start of a dense layer."""
@@ -38,10 +40,16 @@ def unsqueezed(y: Float[Array, "*shape"], lower: float, upper: float) -> Float[A
 
 
 def frobenius(x: Inexact[Array, "*shape"]) -> Float[Array, ""]:
-    """The root of the sum of squares, with gradient 0 at 0."""
-    square = jnp.sum(jnp.real(x * jnp.conj(x)))
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    """The root of the sum of squares, with gradient 0 at 0; no square over- or underflows."""
+    return at_unit_size(lambda y: entrywise(y, 2), x)
+
+
+def entrywise(x: Inexact[Array, "*shape"], p: float | int) -> Float[Array, ""]:
+    r"""$(\sum |x_i|^p)^{1/p}$ for a finite $p \ge 1$, with gradient 0 at 0 (for $p = 1$ and in single
+    entries too)."""
+    size = jnp.abs(jnp.where(x != 0, x, 1))
+    total = jnp.sum(jnp.where(x != 0, size**p, 0))
+    return jnp.where(total != 0, jnp.where(total != 0, total, 1) ** (1 / p), 0)
 
 
 def largest(x: Shaped[Array, "..."]) -> Float[Array, ""]:

@@ -4,13 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._core import as_real
+
 Input = Array | np.ndarray
 
 
 def rows(
     expected: str, mask: Bool[Input, " n"] | None, *, leading: int | None = None, **inputs: Input
 ) -> list[Array]:
-    """The inputs with 0 in the rows outside the mask, so that nothing there reaches a gradient.
+    """The inputs as real numbers, 0 in the rows outside the mask: nothing there reaches a gradient.
 
     **Raises:** `ValueError` unless all are matrices of one shape (in the `leading` axes), and the
     mask has one entry an example.
@@ -24,7 +26,7 @@ def rows(
         raise ValueError(
             f"Expected arrays of shape {expected}, one example a row, {same} in all; got {listed}."
         )
-    arrays = [jnp.asarray(x) for x in inputs.values()]
+    arrays = [as_real(x) for x in inputs.values()]
     if mask is None:
         return arrays
     n = len(arrays[0])
@@ -33,7 +35,7 @@ def rows(
             f"`mask` must have one entry for each of the {n} examples; got shape {jnp.shape(mask)}."
         )
     kept = jnp.asarray(mask)[:, None]
-    return [jnp.where(kept, x, 0).astype(x.dtype) for x in arrays]
+    return [jnp.where(kept, x, 0) for x in arrays]
 
 
 def over_batch(

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from .._core import safe_divide, undivided, xlog2x
+from .._core import number_of_bin, safe_divide, undivided, xlog2x
 from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
@@ -128,10 +128,9 @@ def _contingency(a: Input, b: Input, n_labels: int, mask: Mask) -> Float[Array, 
         )
     if not 1 <= n_labels <= _MOST_LABELS:
         raise ValueError(f"`n_labels` must lie between 1 and {_MOST_LABELS}; got {n_labels}.")
-    # Small integer types cannot hold the number of a cell; wide ones are compared as they are.
-    inside = (a >= 0) & (a < n_labels) & (b >= 0) & (b < n_labels)
+    row, column = number_of_bin(a, n_labels), number_of_bin(b, n_labels)
+    inside = (row < n_labels) & (column < n_labels)
     counted = inside if mask is None else inside & mask
-    row, column = (jnp.where(counted, x, 0).astype(jnp.int32) for x in (a, b))
     cell = jnp.where(counted, row * n_labels + column, n_labels**2)
     counts = undivided(
         lambda cell: jnp.zeros(n_labels**2, jnp.int32).at[cell].add(1, mode="drop"), cell

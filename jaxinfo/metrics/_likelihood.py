@@ -8,6 +8,7 @@ column). All raise a `ValueError` for arrays whose shapes differ: nothing is bro
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, Num
 
+from .._core import nan_where
 from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
@@ -23,18 +24,20 @@ def measure_ACC(
     r"""Accuracy: the fraction of examples with $\arg\max \mu_i = \arg\max y_i$.
 
     Of equal entries the first is the largest. `y` may also hold the classes as integers, shape
-    `(n,)`. The gradient is 0.
+    `(n,)`. NaN in an example has no largest entry: the accuracy is NaN. The gradient is 0.
 
     >>> measure_ACC(jnp.array([[0.9, 0.1], [0.8, 0.2]]), jnp.array([[1, 0], [0, 1]]))
     Array(0.5, dtype=float32)
     """
     if jnp.ndim(y) == 1:
         mu, y = rows("(n, classes) and (n,)", mask, leading=1, mu=mu, y=y[:, None])
-        labels = y[:, 0]
+        unknown, labels = jnp.zeros(len(y), bool), y[:, 0]
     else:
         mu, y = rows("(n, classes)", mask, mu=mu, y=y)
-        labels = jnp.argmax(y, axis=1)
-    return over_batch((jnp.argmax(mu, axis=1) == labels).astype(float), False, mask)
+        unknown, labels = jnp.any(jnp.isnan(y), axis=1), jnp.argmax(y, axis=1)
+    unknown = unknown | jnp.any(jnp.isnan(mu), axis=1)
+    right = nan_where(unknown, (jnp.argmax(mu, axis=1) == labels).astype(mu.dtype))
+    return over_batch(right, False, mask)
 
 
 def measure_MSE(
@@ -112,7 +115,8 @@ def measure_KLD(
     $$\frac{1}{N} \sum_i \sum_j p_{ij} \ln \frac{p_{ij}}{\hat p_{ij}}, \qquad 0 \ln 0 := 0.$$
 
     `p_x` is the truth $p$, `p_xHat` the prediction $\hat p$, one distribution a row. Infinite where
-    the prediction excludes what happens. The gradient in an empty cell of the truth is 0.
+    the prediction excludes what happens, NaN where a probability is negative or NaN. The gradient
+    in an empty cell of the truth is 0.
 
     **Source:** Kullback and Leibler (1951), *Ann. Math. Statist.* 22:79.
 
@@ -120,10 +124,13 @@ def measure_KLD(
     Array(0.6931472, dtype=float32)
     """
     p_xHat, p_x = rows("(n, classes)", mask, p_xHat=p_xHat, p_x=p_x)
-    present = p_x > 0
+    present = p_x != 0  # also where it is no probability, which must not be lost
     truth = jnp.where(present, p_x, 1)
     ratio = jnp.log(truth) - jnp.log(jnp.where(present, p_xHat, 1))
-    return over_batch(jnp.sum(jnp.where(present, truth * ratio, 0), axis=1), preserve_batch, mask)
+    absent = nan_where(~(p_xHat >= 0), jnp.zeros_like(p_xHat))
+    return over_batch(
+        jnp.sum(jnp.where(present, truth * ratio, absent), axis=1), preserve_batch, mask
+    )
 
 
 def _log_clipped(p: Array, offset: float) -> Array:
@@ -139,5 +146,5 @@ def _log_complement(p: Array, offset: float) -> Array:
 
 
 def _times(x: Array, log: Array) -> Array:
-    """`x * log`, and 0 where `x` is 0: with an offset of 0 the logarithm can be infinite."""
-    return jnp.where(x != 0, x * log, 0)
+    """`x * log`, and 0 where `x` is 0 and the logarithm infinite, as it can be for an offset of 0."""
+    return jnp.where((x != 0) | jnp.isnan(log), x * log, 0)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from .._core import as_inexact, moderate, over_largest, undivided
+from .._core import moderate, over_largest, undivided
 from ._batch import Input, rows
 
 Mask = Bool[Input, " n"] | None
@@ -67,14 +67,13 @@ def _alignment(a: Array, b: Array, mask: Mask) -> Float[Array, ""]:
     else:
         cross, own = jnp.sum(jnp.square(a.T @ b)), (a.T @ a, b.T @ b)
     norms = [jnp.sum(jnp.square(gram)) for gram in own]
-    some = (norms[0] > 0) & (norms[1] > 0)
+    some = (norms[0] != 0) & (norms[1] != 0)
     product = jnp.sqrt(jnp.where(some, norms[0], 1)) * jnp.sqrt(jnp.where(some, norms[1], 1))
     return jnp.where(some, cross / product, 0)
 
 
 def _centred(x: Array, mask: Mask, axis: int | None) -> Array:
     """Columns less their mean over the mask, on the scale of 1 along `axis`; 0 outside the mask."""
-    x = as_inexact(x)
     if not len(x):
         return x
     kept = jnp.ones((len(x), 1), bool) if mask is None else jnp.asarray(mask)[:, None]
@@ -88,4 +87,5 @@ def _centred(x: Array, mask: Mask, axis: int | None) -> Array:
 def _unit(x: Array) -> Array:
     """Columns of length 1, or 0."""
     squares = jnp.sum(jnp.square(x), axis=0)
-    return jnp.where(squares > 0, x / jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+    some = squares != 0
+    return jnp.where(some, x / jnp.sqrt(jnp.where(some, squares, 1)), 0)

@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
-from .._core import as_inexact, over_largest, safe_divide, undivided
+from .._core import as_real, at_unit_size, nan_where, over_largest, safe_divide, undivided
 from ._batch import Input, over_batch, rows
 
 Score = Float[Array, "n 1"] | Float[Array, ""]
@@ -23,8 +23,8 @@ def measure_sparsity(
     r"""The fraction of active entries of each code, $|\{j : x_{ij} > \text{tolerance}\}| / d$.
 
     Low means sparse.
-    An entry equal to the tolerance is not active. One score a row, unless `preserve_batch` is
-    false. The gradient is 0.
+    An entry equal to the tolerance is not active; a code with a NaN has no sparsity (NaN). One
+    score a row, unless `preserve_batch` is false. The gradient is 0.
 
     **Source:** Földiák and Endres (2008), *Scholarpedia* 3:2984.
 
@@ -32,7 +32,9 @@ def measure_sparsity(
     Array([[0.25]], dtype=float32)
     """
     (codes,) = rows("(n, d)", mask, codes=codes)
-    return over_batch(jnp.mean((codes > tolerance).astype(float), axis=1), preserve_batch, mask)
+    active = (codes > tolerance).astype(codes.dtype)
+    active = nan_where(jnp.isnan(codes) | jnp.isnan(tolerance), active)
+    return over_batch(jnp.mean(active, axis=1), preserve_batch, mask)
 
 
 def measure_hoyer_sparsity(
@@ -55,9 +57,9 @@ def measure_hoyer_sparsity(
     d = codes.shape[1]
     if d < 2:
         raise ValueError(f"Hoyer's sparsity needs codes of at least two entries; got {d}.")
-    size = over_largest(jnp.abs(as_inexact(codes)), 1)
+    size = over_largest(jnp.abs(codes), 1)
     squares = jnp.sum(jnp.square(size), axis=1)
-    some = squares > 0
+    some = squares != 0
     ratio = jnp.sum(size, axis=1) / jnp.sqrt(jnp.where(some, squares, 1))
     score = jnp.where(some, (math.sqrt(d) - ratio) / (math.sqrt(d) - 1), 0)
     return over_batch(score, preserve_batch, mask)
@@ -77,7 +79,7 @@ def measure_gini_index(codes: Codes, preserve_batch: bool = True, *, mask: Mask 
     """
     (codes,) = rows("(n, d)", mask, codes=codes)
     d = codes.shape[1]
-    size = over_largest(jnp.abs(as_inexact(codes)), 1)
+    size = over_largest(jnp.abs(codes), 1)
     size = undivided(lambda size: jnp.sort(size, axis=1), size, batch=size)
     weights = 2 * jnp.arange(1, d + 1) - d - 1
     score = safe_divide(jnp.sum(weights * size, axis=1), d * jnp.sum(size, axis=1))
@@ -94,7 +96,7 @@ def measure_firingRate(
     >>> measure_firingRate(jnp.array([[1, 0], [1, 1]]), preserve_batch=True)
     Array([[1. , 0.5]], dtype=float32)
     """
-    rates = jnp.mean(as_inexact(spikes), axis=0, keepdims=True)
+    rates = jnp.mean(as_real(spikes), axis=0, keepdims=True)
     return rates if preserve_batch else jnp.mean(rates)
 
 
@@ -112,7 +114,10 @@ def measure_fanoFactor(
     >>> measure_fanoFactor(jnp.array([[1, 0], [1, 2]]), preserve_batch=True)
     Array([[0., 1.]], dtype=float32)
     """
-    counts = as_inexact(spikes)
-    mean = jnp.mean(counts, axis=0, keepdims=True)
-    factors = safe_divide(jnp.var(counts, axis=0, keepdims=True), mean)
+
+    def factor(counts: Array) -> Array:
+        mean = jnp.mean(counts, axis=0, keepdims=True)
+        return safe_divide(jnp.var(counts, axis=0, keepdims=True), mean)
+
+    factors = at_unit_size(factor, as_real(spikes), 0)
     return factors if preserve_batch else jnp.mean(factors)

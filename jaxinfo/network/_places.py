@@ -31,6 +31,7 @@ _POOLS = {
 }
 _PARAMETRIZED = re.compile(r"(^|\.)parametrizations\.([^.]+)\..*")
 _WRAPPED = re.compile(r"[^.]+\.([^.]+)/([^./]+)/[^./]+$")
+_COPIES = frozenset("concatenate pad rev slice split broadcast_in_dim reshape squeeze".split())
 _LAYOUT = frozenset(("broadcast_in_dim", "squeeze", "transpose", "reshape", "convert_element_type"))
 
 
@@ -74,6 +75,8 @@ def find_places(program: Program, paths: Sequence[str | None]) -> tuple[Place, .
         else:
             continue
         start = _walk_back(program, operands[0])
+        if kind == "conv":
+            start = _before_padding(program, start)
         product, pre, positions = _walk_on(program, op, data, _positions(op, operands[0], program))
         output, activation = _activation_after(program, pre, data)
         before = _activation_before(program, start, behind)
@@ -228,6 +231,27 @@ def _walk_back(program: Program, value: int) -> int:
         if len(program.consumers.get(value, ())) > 1:
             break  # others read it in this layout, so the layout is not the layer's own
         value = source
+    return value
+
+
+def _before_padding(program: Program, value: int) -> int:
+    """The image that a padded one is made of: circular, reflected or replicated borders, or `jnp.pad`.
+
+    All of the padded image has to be copies of entries of one smaller value, and constants.
+    """
+    sources = {value}
+    while (latest := max(sources)) in program.producer:
+        op = program.ops[program.producer[latest]]
+        if op.name not in _COPIES:
+            break
+        sources = (sources - {latest}) | set(op.values_in)
+        if not sources:
+            break
+        if len(sources) == 1:
+            (source,) = sources
+            smaller = math.prod(program.shape(source)) < math.prod(program.shape(value))
+            if smaller and len(program.shape(source)) == len(program.shape(value)):
+                return _before_padding(program, source)  # of one axis after the other
     return value
 
 

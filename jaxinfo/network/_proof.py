@@ -100,15 +100,13 @@ def magnitude(values: np.ndarray) -> float:
 def largest_error(ours: Any, theirs: np.ndarray, floor: float = 0.0) -> float:
     """Largest deviation over largest entry (at least `floor`); infinite if not comparable.
 
-    Integers and booleans are equal, error 0, or not, error 1.
+    Integers and booleans are equal, each in its own width, error 0, or not, error 1.
     """
     if np.shape(ours) != theirs.shape:
         return float("inf")
     ours = np.asarray(ours)
     if theirs.dtype.kind in "biu":
-        # What 32 bits cannot hold is compared where it is used: -inf cast to an integer is any.
-        held = True if theirs.dtype == bool else np.abs(theirs) < np.iinfo(ours.dtype).max
-        return float(np.any((ours != theirs) & held))
+        return float(not np.array_equal(ours, theirs))
     a, b = _wide(ours), _wide(theirs)
     finite = np.isfinite(b)
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True):

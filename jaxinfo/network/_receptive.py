@@ -27,7 +27,8 @@ def receptive_box(program: Program, source: int, target: int, box: Box) -> Box:
                 if isinstance(value, int) and value in reached:
                     shape = program.shapes[value].shape
                     seen = _clip(_through(program, op, position, boxes[result]), shape)
-                    boxes[value] = _union(boxes.get(value), seen)
+                    if all(a < b for a, b in seen):
+                        boxes[value] = _union(boxes.get(value), seen)
     return boxes.get(source, tuple((0, 0) for _ in program.shapes[source].shape))
 
 
@@ -130,6 +131,24 @@ def _through(program: Program, op: Op, position: int, box: Box) -> Box:
             return tuple(
                 (a - low, b - low)
                 for (a, b), (low, _, _) in zip(box, params["padding_config"], strict=True)
+            )
+        case "concatenate":
+            axis = params["dimension"]
+            before = sum(program.shape(value)[axis] for value in op.inputs[:position])
+            return tuple(
+                (a - before, b - before) if i == axis else (a, b) for i, (a, b) in enumerate(box)
+            )
+        case "slice":
+            strides = params["strides"] or (1,) * len(shape)
+            starts = params["start_indices"]
+            return tuple(
+                _window(interval, 1, stride, 1, -start)
+                for interval, stride, start in zip(box, strides, starts, strict=True)
+            )
+        case "rev":
+            return tuple(
+                (shape[i] - b, shape[i] - a) if i in params["dimensions"] else (a, b)
+                for i, (a, b) in enumerate(box)
             )
         case name if name in _REDUCTIONS:
             removed, kept = set(params["axes"]), iter(box)

@@ -152,10 +152,10 @@ def test_gershgorin_from_a_matrix_with_zeros():
 
 
 @pytest.mark.parametrize(
-    "Map", (maps.SpectralLinear, maps.SymplecticLinear, maps.ButterflyLinear, maps.ToeplitzLinear)
+    "Map", sorted(set(maps.maps.values()), key=lambda m: m.__name__), ids=lambda m: m.__name__
 )
 def test_empty_batches(Map, getkey):
-    m = Map(4, 4, True, key=getkey())
+    m = Map(4, 4, Map is not maps.TrivialNullSpaceLinear, key=getkey())
     assert m(jnp.zeros((0, 4))).shape == (0, 4)
     assert m(jnp.zeros((2, 0, 4))).shape == (2, 0, 4)
 
@@ -473,3 +473,96 @@ def test_constants_are_not_parameters_and_do_not_decay(getkey):
     np.testing.assert_array_equal(decayed[0](x), x)
     assert decayed[1].sigma_max == 0.5 and decayed[2].temperature == model[2].temperature
     np.testing.assert_array_less(jnp.abs(decayed[2].weight), 1e-6)
+
+
+def similar_to_a_jordan_block(n, value, scale):
+    """Triangular, and graded over many sizes."""
+    J = value * np.eye(n) + np.diag(np.ones(n - 1), 1)
+    D = np.diag(float(scale) ** np.arange(n))
+    return np.linalg.inv(D) @ J @ D
+
+
+@pytest.mark.parametrize(
+    "W, radius",
+    [
+        (similar_to_a_jordan_block(6, -3.0, 1), 3.0),
+        (similar_to_a_jordan_block(9, 0.7, 10).T, 0.7),
+        (1.2 * np.tril(np.ones((8, 8))), 1.2),
+        (similar_to_a_jordan_block(7, 0.0, 1), 0.0),
+        ([[1.0, 1e20], [0.0, -2.0]], 2.0),
+        (1e30 * np.array([[0.0, -2.0], [2.0, 0.0]]), 2e30),
+    ],
+    ids=("jordan", "graded", "running sums", "nilpotent", "far apart", "huge"),
+)
+def test_spectral_radius_of_defective_and_non_normal_matrices(W, radius):
+    found, gradient = jax.jit(jax.value_and_grad(maps.spectral_radius))(jnp.asarray(W, jnp.float32))
+    np.testing.assert_allclose(found, radius, rtol=1e-5)
+    assert jnp.all(jnp.isfinite(gradient))
+
+
+def test_the_gradient_at_one_eigenvalue_is_that_of_the_trace():
+    W = jnp.asarray(similar_to_a_jordan_block(8, 5.0, 1), jnp.float32)
+    layer = maps.PowerBoundLinear.from_matrix(W)
+    penalty, gradient = eqx.filter_value_and_grad(lambda m: m.reg_error())(layer)
+    np.testing.assert_allclose(penalty, 4, rtol=1e-5)
+    np.testing.assert_allclose(np.diag(gradient.W), 1 / 8, rtol=1e-4)
+
+
+def test_nothing_is_promised_of_nan():
+    layer = maps.PowerBoundLinear.from_matrix(jnp.array([[jnp.nan, 1.0], [0.0, 1.0]]))
+    assert jnp.isnan(layer.reg_error()) and jnp.isnan(maps.spectral_radius(layer.W))
+
+
+@pytest.mark.parametrize("p", (1, 2, math.inf, "fro", "nuc"))
+@pytest.mark.parametrize("size", (1e25, 1e-20))
+def test_norms_do_not_over_or_underflow(p, size):
+    W = ((np.eye(3) + 0.1) * size).astype(np.float32)
+    found = maps.BoundedNormLinear.from_matrix(jnp.asarray(W), p=p).norm()
+    np.testing.assert_allclose(found, np.linalg.norm(W.astype(np.float64), p), rtol=1e-5)
+
+
+@pytest.mark.parametrize("p", (1, 1.5, 2, 3, math.inf))
+def test_entrywise_norms_have_a_gradient_everywhere(p):
+    def norm(W):
+        return maps.BoundedNormLinear.from_matrix(W, p=p, entrywise=True).norm()
+
+    for size in (0.0, 1e-20, 1e20):
+        W = (np.diag([1.0, 2, 3]) * size).astype(np.float32)
+        value, gradient = jax.value_and_grad(norm)(jnp.asarray(W))
+        np.testing.assert_allclose(value, np.linalg.norm(W.astype(float).ravel(), p), rtol=1e-5)
+        assert jnp.all(jnp.isfinite(gradient))
+        # Euler: what grows in proportion is its own slope along itself.
+        np.testing.assert_allclose(jnp.sum(gradient * W), value, rtol=1e-5)
+
+
+def test_eigenvalues_have_a_gradient_and_vectors_fit(getkey, x64):
+    W = jr.normal(getkey(), (4, 4))
+    layer = maps.PowerBoundLinear.from_matrix(W)
+    slope = eqx.filter_grad(lambda m: jnp.sum(jnp.abs(m.eig()) ** 2))(layer).W
+    V, h = jr.normal(getkey(), (4, 4)), 1e-6
+    both = [np.sum(np.abs(np.linalg.eigvals(W + s * h * V)) ** 2) for s in (1, -1)]
+    np.testing.assert_allclose(jnp.sum(slope * V), (both[0] - both[1]) / (2 * h), rtol=1e-6)
+    values, vectors = layer.eig(vectors=True)
+    np.testing.assert_allclose(W @ vectors, vectors * values, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", (0.0, 1.0, 1e4, 1e6, 1e10, 1e20))
+def test_an_exponential_is_a_rotation_at_any_size(size, getkey):
+    layer = maps.ExponentialLinear(5, 5, key=getkey())
+    layer = eqx.tree_at(lambda m: m.weight, layer, size * jr.normal(getkey(), (5, 5)))
+    assert layer.violation() < 2e-6
+    assert jnp.linalg.det(layer.effective_W()) > 0.99
+    gradient = eqx.filter_grad(lambda m: m.effective_W()[0, 1])(layer).weight
+    assert jnp.all(jnp.isfinite(gradient))
+
+
+def test_the_exponential_in_two_planes(x64):
+    a, b = 30.0, 2000.0
+    S = np.zeros((4, 4))
+    S[0, 1], S[2, 3] = a, b
+    layer = eqx.tree_at(
+        lambda m: m.weight, maps.ExponentialLinear(4, 4, key=jr.key(0)), jnp.asarray(S)
+    )
+    turn = lambda t: np.array([[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]])  # noqa: E731
+    want = np.block([[turn(a), np.zeros((2, 2))], [np.zeros((2, 2)), turn(b)]])
+    np.testing.assert_allclose(layer.effective_W(), want, atol=1e-11)

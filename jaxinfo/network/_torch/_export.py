@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..._core import require
+from ._tensors import copies
 from ._translate import is_free, is_known
 
 # Composite operators that are kept whole: one JAX function is shorter and faster than their parts.
@@ -89,7 +90,7 @@ def export_one(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
     def one(i: int) -> Any:
         rows = [x[i : i + 1] if isinstance(x, torch.Tensor) else x for x in given]
-        return pytree.tree_unflatten(rows, spec)
+        return copies(pytree.tree_unflatten(rows, spec))
 
     def outputs(args: Any, kwargs: Any) -> list[Any]:
         found = pytree.tree_leaves(model(*args, **kwargs))
@@ -97,7 +98,7 @@ def export_one(model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
     try:
         with evaluation_mode(model), torch.no_grad():
-            whole = outputs(args, kwargs)
+            whole = outputs(*copies((args, dict(kwargs))))
             alone = zip(*(outputs(*one(i)) for i in range(size)), strict=True)
             for rows, batch in zip(alone, whole, strict=True):
                 torch.testing.assert_close(torch.cat(rows), batch)

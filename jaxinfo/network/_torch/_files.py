@@ -1,52 +1,74 @@
-"""Files of parameters and programs, read without running what they hold."""
+"""Files of parameters, read without running what they hold."""
 
-import contextlib
-import json
-import os
+import io
+import math
 import pathlib
 import zipfile
-from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import safetensors
 
-from ..._core import require
+from ..._core import FileFormatError, path_of, reading, require, zip_members
 from ._tensors import to_numpy
 
-Path = str | os.PathLike[str]
 
+def read_arrays(path: Any) -> dict[str, np.ndarray]:
+    """The named arrays in a `.pt`/`.pth`/`.bin`, `.safetensors` or `.npz` file; no code in it runs.
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The named arrays in a `.pt`/`.pth`/`.bin`, `.safetensors` or `.npz` file; nothing unpickles.
-
-    **Raises:** `ValueError` if the file holds anything but named arrays, or has another ending.
+    **Raises:** `ValueError` naming the file if it is damaged, holds anything but named arrays, or
+    has another ending.
     """
     readers = {".safetensors": _safetensors, ".npz": _npz}
     readers |= dict.fromkeys((".pt", ".pth", ".bin"), _state_dict)
-    ending = pathlib.Path(path).suffix
-    if ending not in readers:
+    path = path_of("path", path)
+    if path.suffix not in readers:
         raise ValueError(
-            f"A file of parameters ends in one of {', '.join(readers)}; got {os.fspath(path)!r}."
+            f"A file of parameters ends in one of {', '.join(readers)}; `path` is {str(path)!r}."
         )
-    return readers[ending](path)
+    with reading(path, f"a whole {path.suffix} file"):
+        return readers[path.suffix](path)
 
 
-def _state_dict(path: Path) -> dict[str, np.ndarray]:
+def _state_dict(path: pathlib.Path) -> dict[str, np.ndarray]:
     torch = require("torch", extra="torch")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            zip_members(archive)  # for their checksums, at which torch does not look
     held = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(held, dict) or not all(isinstance(v, torch.Tensor) for v in held.values()):
         keys = ", ".join(map(repr, held)) if isinstance(held, dict) else type(held).__name__
-        raise ValueError(
-            f"{os.fspath(path)!r} must hold a state dict, tensors by name; it holds {keys}. Save "
-            "the state dict by itself: `torch.save(model.state_dict(), path)`."
+        raise FileFormatError(
+            f"the file must hold a state dict, tensors by name; it holds {keys}. Save the state "
+            "dict by itself: `torch.save(model.state_dict(), path)`."
         )
     return {name: to_numpy(tensor) for name, tensor in held.items()}
 
 
-def _npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as held:
-        return {name: held[name] for name in held.files}
+def _npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        members = zip_members(archive)
+    return {name.removesuffix(".npy"): _npy(name, data) for name, data in members.items()}
+
+
+def _npy(name: str, data: bytes) -> np.ndarray:
+    """An array of numbers in NumPy's own format, whose header is believed only where it fits."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    headers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in headers:
+        raise FileFormatError(f"{name!r} is of version {version}, which is not for plain numbers.")
+    shape, by_columns, dtype = headers[version](file)
+    if dtype.kind not in "biufc":
+        raise FileFormatError(f"{name!r} holds no numbers, but {dtype}.")
+    if len(data) - file.tell() != math.prod(shape) * dtype.itemsize or min(shape, default=0) < 0:
+        raise FileFormatError(f"{name!r} does not have the bytes of an array of shape {shape}.")
+    values = np.frombuffer(data, dtype, offset=file.tell()).astype(dtype.newbyteorder("="))
+    return values.reshape(shape, order="F" if by_columns else "C")
 
 
 _SAFETENSORS_DTYPES = {
@@ -63,67 +85,22 @@ _SAFETENSORS_DTYPES = {
     "BF16": "bfloat16",
     "F32": "float32",
     "F64": "float64",
+    "C64": "complex64",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
 }
 
 
-def _safetensors(path: Path) -> dict[str, np.ndarray]:
-    """Eight bytes of header length, a JSON header, and the arrays' bytes one after the other."""
-    raw = pathlib.Path(path).read_bytes()
-    size = int.from_bytes(raw[:8], "little")
-    if len(raw) < 8 or size > len(raw) - 8:
-        raise ValueError(f"{os.fspath(path)!r} is not a safetensors file: its header is cut short.")
-    header = json.loads(raw[8 : 8 + size])
-    body = memoryview(raw)[8 + size :]
-    arrays = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        start, stop = entry["data_offsets"]
-        dtype = jnp.dtype(_SAFETENSORS_DTYPES[entry["dtype"]])
-        if not 0 <= start <= stop <= len(body):
-            raise ValueError(f"{os.fspath(path)!r}: the bytes of {name!r} lie outside the file.")
-        arrays[name] = np.frombuffer(body[start:stop], dtype).reshape(entry["shape"]).copy()
-    return arrays
+def _safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    # `safetensors.numpy` has no name for sixteen and eight bits; the library itself checks the file.
+    return {
+        name: _tensor(name, **held) for name, held in safetensors.deserialize(path.read_bytes())
+    }
 
 
-def load_program(path: Path) -> Any:
-    """The exported program in a `.pt2` file, without unpickling anything.
-
-    **Raises:** `ValueError` if the file is no `.pt2` file, or carries pickled objects.
-    """
-    torch = require("torch", extra="torch")
-    if pathlib.Path(path).suffix != ".pt2":
-        raise ValueError(
-            f"A file that holds a whole model ends in .pt2, from `torch.export.save`; got "
-            f"{os.fspath(path)!r}. Parameters alone need the model's code: `load_torch_weights`."
-        )
-    with zipfile.ZipFile(path) as archive:
-        pickled = [
-            name
-            for name in archive.namelist()
-            if pathlib.PurePath(name).name.startswith(("custom_obj", "opaque_obj", "script_object"))
-        ]
-    if pickled:
-        raise ValueError(
-            f"{os.fspath(path)!r} carries pickled objects, which could run any code when loaded: "
-            f"{', '.join(pickled)}. Export the model without them."
-        )
-    with _weights_only():
-        return torch.export.load(path)
-
-
-@contextlib.contextmanager
-def _weights_only() -> Iterator[None]:
-    """Have torch read every tensor file with its restricted reader, whoever opens it."""
-    key = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(key)
-    os.environ[key] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[key]
-        else:
-            os.environ[key] = before
+def _tensor(name: str, dtype: str, shape: list[int], data: bytearray) -> np.ndarray:
+    if dtype not in _SAFETENSORS_DTYPES:
+        raise FileFormatError(f"{name!r} is of dtype {dtype}, for which JAX has none.")
+    if dtype == "BOOL" and data.strip(b"\x00\x01"):
+        raise FileFormatError(f"{name!r} holds booleans that are neither 0 nor 1.")
+    return np.frombuffer(data, jnp.dtype(_SAFETENSORS_DTYPES[dtype])).reshape(shape)

@@ -63,6 +63,8 @@ class Graph:
     constants: Mapping[str, np.ndarray]
     names: tuple[str, ...] = ()
     """The names of all inputs, positional ones first, in the order in which torch takes them."""
+    wide: tuple[str, ...] = ()
+    """The places where whole numbers are read that 32 bits may not hold."""
 
     @property
     def batched(self) -> bool:
@@ -186,6 +188,10 @@ def _cast(result: Any, spec: Any) -> Any:
     if isinstance(spec, Spec):
         dtype = jax.dtypes.canonicalize_dtype(spec.dtype)
         result = jnp.asarray(result)
+        if jnp.issubdtype(result.dtype, jnp.floating) and dtype.kind in "iu" and dtype.itemsize < 4:
+            result = result.astype(
+                jnp.int32
+            )  # whose last bits torch keeps; JAX ends at the largest
         return result if result.dtype == dtype else result.astype(dtype)
     if isinstance(spec, tuple):
         return tuple(_cast(item, s) for item, s in zip(result, spec, strict=True))

@@ -13,10 +13,11 @@ from jaxtyping import Array
 
 from ..._core import require
 from . import _operators as _operators  # fills the table
+from ._archive import load_program
 from ._export import evaluation_mode, export, export_one, has_free_batch, to_core
-from ._files import load_program
+from ._integers import refuse_wide
 from ._module import Imported, Names, make
-from ._tensors import to_array, to_numpy
+from ._tensors import copies, to_array, to_numpy
 from ._translate import translate
 from ._verify import verify as compare
 
@@ -28,6 +29,7 @@ def from_torch(
     verify: bool = True,
     batch_axis: int | None = 0,
     tolerance: float | None = None,
+    trusted: bool = False,
 ) -> Imported:
     r"""A PyTorch model as an Equinox module that computes the same, in evaluation mode.
 
@@ -41,8 +43,9 @@ def from_torch(
 
     **Arguments:**
 
-    - `model`: a `torch.nn.Module`; the path of a `.pt2` file or what `torch.export.export` returned,
-        which need no source code of the model (and keep a batch size that was fixed on export).
+    - `model`: a `torch.nn.Module`; what `torch.export.export` returned, or the path of a `.pt2` file
+        of it, which need no source code of the model (and keep a batch size that was fixed on
+        export).
     - `example_input`: a tensor as the model takes it, usually with a batch axis; a tuple for several
         positional inputs, a dictionary for keyword inputs. Not needed for an exported program.
     - `verify`: compare outputs, the values inside every layer, and the gradients of all trained
@@ -51,10 +54,13 @@ def from_torch(
     - `batch_axis`: the axis of the inputs that counts examples (1 for a recurrent network that takes
         time first), `None` if there is none.
     - `tolerance`: largest accepted relative error; by default 1e-5 in float32, 1e-10 in float64.
+    - `trusted`: needed for a `.pt2` file, which is a program, and loading a program may run what is
+        in it. Pass `True` for a file that you made yourself. What a model does not need (pickled
+        constants, native libraries) is refused even then.
 
     **Raises:** `UnsupportedOperators` listing every operator that has no JAX counterpart, with the
     modules that use it; `ImportMismatch` if the comparison fails; `ValueError` for float64
-    parameters when JAX is limited to 32 bits.
+    parameters, or whole numbers that can pass 32 bits, when JAX is limited to 32 bits.
 
     Cost: one export (seconds for a deep model), and for the verification one compilation of the
     model and its gradient.
@@ -72,8 +78,8 @@ def from_torch(
     args, kwargs = _arguments(example_input)
     name = type(model).__name__
     if isinstance(model, str | os.PathLike):
-        name = pathlib.Path(model).stem
-        model = load_program(model)
+        name = pathlib.Path(os.fspath(model)).stem
+        model = load_program(model, trusted)
     if isinstance(model, torch.export.ExportedProgram):
         program, model = model, model.module()
         if example_input is None:
@@ -91,6 +97,7 @@ def from_torch(
             f"got {type(model).__name__}."
         )
     exported = translate(to_core(program), batch_axis)
+    refuse_wide(exported.graph)
     names, leaves = _parameters(program, list(model.state_dict()))
     imported = make(_identifier(name), exported.graph, names, leaves)
     if not verify:
@@ -128,7 +135,8 @@ def _check_example(torch: Any, model: Any, args: Any, kwargs: Any) -> None:
         )
     with evaluation_mode(model), torch.no_grad():
         try:
-            model(*args, **kwargs)
+            given, named = copies((args, kwargs))
+            model(*given, **named)
         except Exception as error:
             raise ValueError(f"The model does not accept `example_input`: {error}") from error
 

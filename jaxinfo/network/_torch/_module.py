@@ -12,7 +12,9 @@ from jaxtyping import Array
 
 from ..._core import undivided
 from ._graph import Graph, Ref, evaluate, refs
+from ._integers import refuse_wide
 from ._named import named_leaves, path_name, with_children
+from ._tensors import to_array
 
 
 class Imported(eqx.Module):
@@ -82,6 +84,7 @@ class Imported(eqx.Module):
         return self._run(given, single=mode == "single")[0]
 
     def _run(self, given: Mapping[str, Array], *, single: bool) -> tuple[Any, dict[str, Any]]:
+        refuse_wide(self._graph)
         leaves, source = self.state_dict(), self._names.source
         parameters = {
             value: leaves[name] if source[name] in self._names.parameters else _buffer(leaves[name])
@@ -128,9 +131,14 @@ class Imported(eqx.Module):
 
     def _array(self, name: str, value: Any) -> Array:
         wanted = jax.dtypes.canonicalize_dtype(self._graph.specs[name].dtype)
-        value = jnp.asarray(value)
-        kinds = "biufc"  # a boolean can become an integer, an integer a float, not the reverse
-        if kinds.index(_kind(value.dtype)) > kinds.index(_kind(wanted)):
+        if not isinstance(value, jax.Array):
+            value = np.asarray(value)
+            if value.dtype.kind not in "biufc" and not jnp.issubdtype(value.dtype, jnp.inexact):
+                raise TypeError(
+                    f"Input {name!r} must be an array of numbers; got {value.dtype.name}."
+                )
+            value = to_array(name, value) if value.dtype.kind in "iu" else jnp.asarray(value)
+        if not _becomes(value.dtype, wanted):
             raise TypeError(
                 f"Input {name!r} must be of dtype {wanted.name}, as torch's; got {value.dtype.name}."
             )
@@ -241,7 +249,14 @@ def _single_text(spec: Any) -> str:
     return "" if spec.batch_axis is None else f", or {_shape_text(_without(spec))} for one example"
 
 
+def _becomes(given: np.dtype, wanted: np.dtype) -> bool:
+    """A boolean can become an integer, an integer a wider one or a float, not the reverse."""
+    kinds = "bifc"
+    a, b = (kinds.index(_kind(dtype)) for dtype in (given, wanted))
+    return a < b or (a == b and (a != 1 or np.can_cast(given, wanted)))
+
+
 def _kind(dtype: np.dtype) -> str:
     if jnp.issubdtype(dtype, jnp.floating):
         return "f"  # bfloat16 is a kind of its own to NumPy
-    return np.dtype(dtype).kind
+    return np.dtype(dtype).kind.replace("u", "i")

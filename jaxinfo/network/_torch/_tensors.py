@@ -24,6 +24,16 @@ def to_numpy(tensor: Any) -> np.ndarray:
     return tensor.numpy().copy()
 
 
+def copies(structure: Any) -> Any:
+    """The structure with copies of its tensors: a model may write to what it is given."""
+    torch = require("torch", extra="torch")
+
+    def copy(value: Any) -> Any:
+        return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+    return torch.utils._pytree.tree_map(copy, structure)
+
+
 def to_torch(array: Any, dtype: Any = None) -> Any:
     """The inverse of `to_numpy`, in torch's `dtype` of that name if one is given."""
     torch = require("torch", extra="torch")

@@ -6,8 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ..._core import require
 from ._graph import Graph, Node, Ref, Spec, refs
+from ._integers import is_whole, past_32_bits, wrapped
 from ._table import OPERATORS, refuse_unknown
 from ._tensors import numpy_dtype, to_numpy
 
@@ -46,13 +49,15 @@ def translate(program: Any, batch_axis: int | None) -> Exported:
     """
     torch = require("torch", extra="torch")
     signature = program.graph_signature
-    if signature.buffers_to_mutate or getattr(signature, "user_inputs_to_mutate", None):
+    # What it writes to its inputs is a value like any other, which the caller does not get to see.
+    if signature.buffers_to_mutate:
         raise NotImplementedError(
-            "The model writes to its own state or to its inputs while it runs: "
+            "The model writes to its own state while it runs: "
             f"{sorted({*signature.buffers_to_mutate.values()})}. Import a model without that, such "
             "as one in evaluation mode and without a cache."
         )
-    return Exported(program, _Translation(torch, program, batch_axis).graph())
+    graph = _Translation(torch, program, batch_axis).graph()
+    return Exported(program, dataclasses.replace(graph, wide=past_32_bits(graph)))
 
 
 def is_free(size: Any) -> bool:
@@ -189,8 +194,34 @@ class _Translation:
         }
         if operator == "aten.as_strided.default":
             kwargs["order"] = _order_in_memory(node.args[0].meta["val"])
+        if operator in OPERATORS and OPERATORS[operator].pointwise:
+            args = self._in_one_dtype(name, args, scope, spec)
         self.nodes.append(Node(name, operator, tuple(args), kwargs, scope, spec))
         return (Ref(name),) if values_only else Ref(name)
+
+    def _in_one_dtype(self, name: str, args: Any, scope: str, spec: Any) -> list[Any]:
+        """The arguments in the dtype in which torch computes, as far as they are whole numbers."""
+        specs = [self.specs.get(a.name) if isinstance(a, Ref) else None for a in args]
+        arrays = [s for s in specs if isinstance(s, Spec)]
+        if any(s.dtype.kind not in "biu" for s in [*arrays, spec]):
+            return [float(a) if type(a) is int and abs(a) >= 2**31 else a for a in args]
+        whole = [s for s in arrays if is_whole(s)]
+        # Arrays come before numbers without axes; plain numbers have no say.
+        deciding = [s.dtype for s in whole if s.shape] or [s.dtype for s in whole]
+        if not deciding:
+            return args
+        common = spec.dtype if is_whole(spec) else np.result_type(*deciding)
+        cast = []
+        for i, (argument, given) in enumerate(zip(args, specs, strict=True)):
+            if is_whole(given) and given.dtype != common:
+                new, operator = f"{name}_operand_{i}", "prims.convert_element_type.default"
+                self.specs[new] = dataclasses.replace(given, dtype=common)
+                self.nodes.append(
+                    Node(new, operator, (argument, common), {}, scope, self.specs[new])
+                )
+                argument = Ref(new)
+            cast.append(wrapped(argument, common) if type(argument) is int else argument)
+        return cast
 
     def _is_sized_by_data(self, node: Any) -> bool:
         """Whether the shape of a result, or a size, is known only from values of tensors."""

@@ -24,7 +24,7 @@ from .._proof import (
 from ._export import evaluation_mode
 from ._graph import Spec, refs
 from ._module import Imported
-from ._tensors import to_numpy
+from ._tensors import copies, to_array, to_numpy
 from ._translate import Exported
 
 
@@ -60,7 +60,10 @@ def verify(
         theirs, by_node, weights, slopes = _torch_side(
             torch, model, exported, args, kwargs, generator
         )
-        arrays = (jnp.asarray(to_numpy(tensor)) for tensor in _tensors(torch, (args, kwargs)))
+        arrays = (
+            to_array("example_input", values) if values.dtype.kind in "iu" else jnp.asarray(values)
+            for values in map(to_numpy, _tensors(torch, (args, kwargs)))
+        )
         names = (ref.name for ref in refs(exported.graph.inputs))
         given = dict(zip(names, arrays, strict=True))
         with jax.default_matmul_precision("highest"):
@@ -74,7 +77,7 @@ def verify(
                 # Rounding is as large as what a value was computed from: a difference may vanish.
                 operands = (by_node[ref.name] for ref in refs(node.args) if ref.name in by_node)
                 floor = max(map(magnitude, operands), default=0.0) / 10
-                error = largest_error(values[node.name], by_node[node.name], floor)
+                error = largest_error(*_held(values[node.name], by_node[node.name]), floor)
                 layers[node.scope] = max(layers.get(node.scope, 0.0), error)
         slopes = {name: to_numpy(slope) for name, slope in slopes.items()}
         # A gradient may vanish too: that of the bias of an attention's keys does.
@@ -106,7 +109,8 @@ def _torch_side(
 ) -> Any:
     """Outputs, values by node, random weights of the outputs, and the gradients they give."""
     with evaluation_mode(model), torch.enable_grad():
-        theirs = _tensors(torch, model(*args, **kwargs))
+        given, named = copies((args, dict(kwargs)))
+        theirs = _tensors(torch, model(*given, **named))
         real = [torch.view_as_real(y.resolve_conj()) if y.is_complex() else y for y in theirs]
         floating = [y for y in real if y.is_floating_point()]
         weights = [torch.randn(y.shape, generator=generator).to(y.dtype) for y in floating]
@@ -159,7 +163,7 @@ def _node_values(torch: Any, exported: Exported, args: Any, kwargs: Any) -> dict
     inputs = dict(
         zip(
             signature.user_inputs,
-            torch.utils._pytree.tree_leaves((args, dict(kwargs))),
+            torch.utils._pytree.tree_leaves(copies((args, dict(kwargs)))),
             strict=True,
         )
     )
@@ -171,6 +175,16 @@ def _node_values(torch: Any, exported: Exported, args: Any, kwargs: Any) -> dict
     with torch.no_grad():
         Recorder(program.graph_module).run(*values)
     return found
+
+
+def _held(ours: Any, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both, where 32 bits hold what torch has; what reads the rest has been refused."""
+    ours = np.asarray(ours)
+    if theirs.dtype.kind in "iu" and ours.shape == theirs.shape and ours.dtype != theirs.dtype:
+        bounds = np.iinfo(ours.dtype)
+        held = (bounds.min <= theirs) & (theirs <= bounds.max)
+        return ours[held], theirs[held]
+    return ours, theirs
 
 
 def _tensors(torch: Any, structure: Any) -> list[Any]:

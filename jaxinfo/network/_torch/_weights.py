@@ -12,7 +12,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array
 
-from ._files import Path, read_arrays
+from ._files import read_arrays
 from ._module import Imported
 from ._named import path_name
 from ._tensors import to_array, to_torch
@@ -23,13 +23,14 @@ Mapped = Mapping[str, str | tuple[str, Transform]]
 
 
 def load_torch_weights(
-    model: M, path: Path, mapping: Mapped | None = None, *, strict: bool = True
+    model: M, path: str | os.PathLike[str], mapping: Mapped | None = None, *, strict: bool = True
 ) -> M:
     r"""A copy of a model with the parameters of a torch state dict.
 
     Each array of the model takes the entry of its own name, the dotted path in the model as in
     `topology_of`, if that entry has exactly its shape; or the entry that `mapping` names. Nothing is
-    reshaped, transposed or rounded unless the mapping says how. Nothing in the file is unpickled.
+    reshaped, transposed or rounded unless the mapping says how. Nothing in the file can run: tensors
+    and plain values are all that is read of a `.pt` file (`weights_only=True`).
 
     **Arguments:**
 
@@ -43,7 +44,9 @@ def load_torch_weights(
         without an entry as they are.
 
     **Raises:** `ValueError` listing every array without an entry and every entry without an array,
-    with shapes; also if an entry's dtype cannot be held by the model's without loss.
+    with shapes; also if the model's dtype does not hold all values of an entry's dtype (float32
+    holds no int32), and for a file that is damaged, naming it. `TypeError` for a model without
+    arrays.
 
     >>> import equinox as eqx, jax, tempfile, os
     >>> linear = eqx.nn.Linear(3, 2, key=jax.random.key(0))
@@ -52,8 +55,15 @@ def load_torch_weights(
     >>> load_torch_weights(linear, path, {"bias": "b"}).weight[0]
     Array([1., 1., 1.], dtype=float32)
     """
-    held = read_arrays(path)
+    if not isinstance(mapping, Mapping | None):
+        raise TypeError(f"`mapping` must be a dictionary of names; got {mapping!r}.")
     leaves, treedef, rebuild = _flatten(model)
+    if not any(_is_parameter(leaf) for _, leaf in leaves):
+        raise TypeError(
+            "`model` must hold arrays: an imported model, an Equinox or Flax NNX module or a "
+            f"dictionary of parameters; got {type(model).__name__}."
+        )
+    held = read_arrays(path)
     mapping, used = dict(mapping or {}), set(_aliases(model, held))
     unknown = [name for name in mapping if name not in {name for name, _ in leaves}]
     missing: list[str] = [f"{name} (in the mapping, not in the model)" for name in unknown]
@@ -153,14 +163,32 @@ def _aliases(model: Any, held: Mapping[str, np.ndarray]) -> list[str]:
 
 
 def _as_dtype(name: str, value: np.ndarray, dtype: Any) -> Array:
+    # Where JAX has 32 bits, they stand for 64, and the values decide.
     value = np.asarray(to_array(name, value)) if value.dtype.kind in "iu" else value
-    narrow = value.astype(dtype)
-    if value.dtype != dtype and not np.array_equal(narrow.astype(value.dtype), value):
+    if not _holds(jnp.dtype(dtype), value.dtype):
         raise ValueError(
             f"{name!r} is of dtype {value.dtype.name} in the file and {jnp.dtype(dtype).name} in the "
-            "model, which cannot hold its values exactly. Convert one of them first."
+            "model, which does not hold all values of the former exactly. Convert one of them first."
         )
-    return jnp.asarray(narrow)
+    return jnp.asarray(value.astype(dtype))
+
+
+def _holds(wide: np.dtype, narrow: np.dtype) -> bool:
+    """Whether every value of one dtype is one of the other."""
+    if wide == narrow or narrow.kind == "b":
+        return True
+    if wide.kind == "b" or jnp.issubdtype(narrow, jnp.complexfloating) > (wide.kind == "c"):
+        return False
+    if not jnp.issubdtype(narrow, jnp.integer):
+        if jnp.issubdtype(wide, jnp.integer):
+            return False
+        a, b = jnp.finfo(narrow), jnp.finfo(wide)
+        return a.nmant <= b.nmant and a.maxexp <= b.maxexp and a.minexp >= b.minexp
+    a = jnp.iinfo(narrow)
+    if jnp.issubdtype(wide, jnp.integer):
+        return jnp.iinfo(wide).min <= a.min and a.max <= jnp.iinfo(wide).max
+    b = jnp.finfo(wide)
+    return a.bits - (a.min < 0) <= b.nmant + 1 and a.bits <= b.maxexp
 
 
 def _report(path: str, missing: list[str], extra: list[str], strict: bool) -> None:

@@ -12,10 +12,17 @@ torch_operator("aten.complex.default", pointwise=True)(
 )
 torch_operator("aten.real.default", pointwise=True)(jnp.real)
 torch_operator("aten.imag.default", pointwise=True)(jnp.imag)
-torch_operator("aten.angle.default", pointwise=True)(jnp.angle)
 torch_operator(
     "aten.conj.default", "aten._conj.default", "aten._conj_physical.default", pointwise=True
 )(jnp.conj)
+
+
+@torch_operator("aten.angle.default", pointwise=True)
+def angle(x):
+    if jnp.iscomplexobj(x):
+        return jnp.angle(x)
+    turned = jnp.where(x < 0, jnp.pi, 0)  # that of minus zero is 0
+    return jnp.where(x == x, turned, x) if jnp.issubdtype(x.dtype, jnp.inexact) else turned
 
 
 @torch_operator("aten.resolve_conj.default", "aten.resolve_neg.default", pointwise=True)

@@ -82,18 +82,29 @@ def take(x, index):
 
 @torch_operator("aten.bucketize.Tensor")
 def bucketize(x, boundaries, *, out_int32=False, right=False):
-    return jnp.searchsorted(boundaries, x, side="right" if right else "left")
+    return _search(boundaries, x, right)
 
 
 @torch_operator("aten.searchsorted.Tensor", "aten.searchsorted.Scalar")
 def searchsorted(edges, x, *, out_int32=False, right=False, side=None, sorter=None):
     """`edges`: one row for all, or a row for each row of `x`."""
     edges = edges if sorter is None else jnp.take_along_axis(edges, sorter, axis=-1)
-    search = functools.partial(jnp.searchsorted, side="right" if right else side or "left")
+    right = right or side == "right"
     if edges.ndim == 1:
-        return search(edges, x)
+        return _search(edges, jnp.asarray(x), right)
     rows = (jnp.reshape(values, (-1, values.shape[-1])) for values in (edges, x))
-    return jnp.reshape(jax.vmap(search)(*rows), x.shape)
+    return jnp.reshape(jax.vmap(functools.partial(_search, right=right))(*rows), x.shape)
+
+
+def _search(edges, x, right):
+    """torch's own bisection, which decides also for edges and values that are no numbers."""
+    low, high = jnp.zeros(x.shape, int), jnp.full(x.shape, len(edges))
+    for _ in range(len(edges).bit_length()):
+        middle = low + (high - low) // 2
+        edge = edges[jnp.minimum(middle, len(edges) - 1)]
+        beyond = ~((edge > x) if right else (edge >= x)) & (low < high)
+        low, high = jnp.where(beyond, middle + 1, low), jnp.where(beyond, high, middle)
+    return low
 
 
 @torch_operator("aten._unsafe_masked_index.default")

@@ -87,13 +87,14 @@ def pdist(x, p=2.0):
 
 def _length(difference, p):
     difference = jnp.abs(difference)
+    undefined = jnp.isnan(difference)
     if p == 0:
-        return jnp.sum(difference != 0, axis=-1)
-    if p == jnp.inf:
-        return jnp.max(difference, axis=-1)
+        return jnp.sum(jnp.where(undefined, difference, difference != 0), axis=-1)
+    if p == jnp.inf:  # of which torch leaves out what is no number
+        return jnp.max(jnp.where(undefined, 0, difference), axis=-1)
     total = jnp.sum(difference**p, axis=-1)
     # Equal points: the distance is 0, and so is the gradient.
-    return jnp.where(total > 0, jnp.where(total > 0, total, 1) ** (1 / p), 0)
+    return jnp.where(total != 0, jnp.where(total != 0, total, 1) ** (1 / p), 0)
 
 
 @torch_operator("aten.linalg_inv_ex.default")

@@ -98,4 +98,4 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, dtype=None):
         return jnp.sum(size, axes, keepdims=keepdim)
     total = jnp.sum(size**ord, axes, keepdims=keepdim)
     # The norm of zero is 0, and so is the gradient that torch gives there.
-    return jnp.where(total > 0, jnp.where(total > 0, total, 1) ** (1 / ord), 0)
+    return jnp.where(total != 0, jnp.where(total != 0, total, 1) ** (1 / ord), 0)

@@ -19,6 +19,23 @@ def _float(x: Any) -> Any:
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.result_type(float))
 
 
+def _size(x: Any) -> Any:
+    """Whole numbers without their sign; the smallest, which has no counterpart, too."""
+    unsigned = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
+    return jnp.abs(x).astype(unsigned)
+
+
+def _sign(x: Any) -> Any:
+    """0 for no number, as in torch."""
+    is_real = jnp.issubdtype(x.dtype, jnp.floating)
+    return jnp.where(jnp.isnan(x), 0, jnp.sign(x)) if is_real else jnp.sign(x)
+
+
+def _at_infinity(a: Any, x: Any, limit: float, elsewhere: Any) -> Any:
+    """What an incomplete gamma function tends to with its first argument."""
+    return jnp.where(jnp.isposinf(a) & jnp.isfinite(x), limit, elsewhere)
+
+
 _OF_FLOATS = {
     "acos": jnp.arccos,
     "acosh": jnp.arccosh,
@@ -28,7 +45,7 @@ _OF_FLOATS = {
     "atanh": jnp.arctanh,
     "cos": jnp.cos,
     "cosh": jnp.cosh,
-    "digamma": jax.scipy.special.digamma,
+    "digamma": lambda x: jnp.where(x == 0, -jnp.copysign(jnp.inf, x), jax.scipy.special.digamma(x)),
     "erf": jax.scipy.special.erf,
     "erfc": jax.scipy.special.erfc,
     "erfinv": jax.scipy.special.erfinv,
@@ -68,8 +85,8 @@ _OF_NUMBERS = {
     "positive": jnp.positive,
     "relu": jax.nn.relu,
     "round": jnp.round,
-    "sgn": jnp.sign,
-    "sign": jnp.sign,
+    "sgn": lambda x: _sign(x),
+    "sign": lambda x: _sign(x),
     "signbit": jnp.signbit,
     "square": jnp.square,
     "trunc": jnp.trunc,
@@ -82,11 +99,11 @@ _OF_TWO = {
     "floor_divide": jnp.floor_divide,
     "fmax": jnp.fmax,
     "fmin": jnp.fmin,
-    "gcd": jnp.gcd,
+    "gcd": lambda x, y: jnp.gcd(_size(x), _size(y)),
     "hypot": jnp.hypot,
-    "igamma": jax.scipy.special.gammainc,
-    "igammac": jax.scipy.special.gammaincc,
-    "lcm": jnp.lcm,
+    "igamma": lambda a, x: _at_infinity(a, x, 0.0, jax.scipy.special.gammainc(a, x)),
+    "igammac": lambda a, x: _at_infinity(a, x, 1.0, jax.scipy.special.gammaincc(a, x)),
+    "lcm": lambda x, y: jnp.lcm(_size(x), _size(y)),
     "logaddexp": jnp.logaddexp,
     "logaddexp2": jnp.logaddexp2,
     "logical_and": jnp.logical_and,
@@ -149,8 +166,8 @@ def div_mode(x, y, rounding_mode=None):
     if rounding_mode is None:
         return jnp.true_divide(x, y)
     if jnp.issubdtype(jnp.result_type(x, y), jnp.integer):
-        quotient = jnp.floor_divide(jnp.abs(x), jnp.abs(y))
-        return jnp.sign(x) * jnp.sign(y) * quotient
+        dtype = jnp.result_type(x, y)
+        return jax.lax.div(*jnp.broadcast_arrays(*(jnp.asarray(z, dtype) for z in (x, y))))
     return jnp.trunc(jnp.true_divide(x, y))
 
 
@@ -159,6 +176,8 @@ def power(x, y):
     # A whole exponent has a derivative at negative and zero bases.
     if isinstance(y, float) and y.is_integer() and abs(y) < 64:
         y = int(y)
+    if y in (0.5, -0.5) and isinstance(y, float):  # which differ at minus infinity and minus zero
+        return jnp.sqrt(_float(x)) if y > 0 else jax.lax.rsqrt(_float(x))
     if isinstance(y, int) and y < 0:
         return jnp.reciprocal(jnp.power(_float(x), -y))
     return jnp.power(x, y)
@@ -223,8 +242,15 @@ def masked_fill(x, mask, value):
 @torch_operator("aten.clamp.default", "aten.clamp.Tensor", **pointwise)
 def clamp(x, min=None, max=None):
     if min is not None:
-        x = jnp.where(x < min, min, x)
-    return x if max is None else jnp.where(x > max, max, x)
+        x = jnp.where(_or_undefined(x < min, min), min, x)
+    return x if max is None else jnp.where(_or_undefined(x > max, max), max, x)
+
+
+def _or_undefined(beyond, end):
+    """Where an end is passed, or is no number, which is the result then."""
+    if isinstance(end, bool | int | float):
+        return beyond if end == end else jnp.ones_like(beyond)
+    return beyond | jnp.isnan(end) if jnp.issubdtype(end.dtype, jnp.inexact) else beyond
 
 
 @torch_operator("aten.clamp_min.default", "aten.clamp_min.Tensor", **pointwise)

@@ -1,7 +1,6 @@
 """Sums, extremes and the like over axes, cumulative operators, sorting."""
 
-import math
-
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -21,16 +20,30 @@ _OVER_AXES = {
     ("amin.default",): jnp.min,
     ("any.default", "any.dim", "any.dims"): jnp.any,
     ("count_nonzero.default", "count_nonzero.dim_IntList"): jnp.count_nonzero,
+}
+for names, fn in _OVER_AXES.items():
+    torch_operator(*(f"aten.{name}" for name in names))(
+        lambda x, dim=None, keepdim=False, fn=fn: fn(x, axis=axes_of(x, dim), keepdims=keepdim)
+    )
+
+_TOTALS = {
     ("mean.default", "mean.dim"): jnp.mean,
     ("prod.default", "prod.dim_int"): jnp.prod,
     ("sum.default", "sum.dim_IntList"): jnp.sum,
 }
-for names, fn in _OVER_AXES.items():
+for names, fn in _TOTALS.items():
     torch_operator(*(f"aten.{name}" for name in names))(
         lambda x, dim=None, keepdim=False, dtype=None, fn=fn: fn(
-            x if dtype is None else x.astype(dtype), axis=axes_of(x, dim), keepdims=keepdim
+            counted(x, dtype), axis=axes_of(x, dim), keepdims=keepdim
         )
     )
+
+
+def counted(x, dtype=None):
+    """What sums and products are taken of: whole numbers, however narrow, as the widest there are."""
+    if dtype is None:
+        return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(int)
+    return x.astype(jax.dtypes.canonicalize_dtype(dtype))
 
 
 @torch_operator("aten.max.default")
@@ -88,16 +101,12 @@ def var_mean(x, dim=None, *, correction=1, keepdim=False):
 
 @torch_operator("aten.cumsum.default")
 def cumsum(x, dim, dtype=None):
-    return jnp.cumsum(_counted(x, dtype), axis=dim) if x.ndim else _counted(x, dtype)
+    return jnp.cumsum(counted(x, dtype), axis=dim) if x.ndim else counted(x, dtype)
 
 
 @torch_operator("aten.cumprod.default")
 def cumprod(x, dim, dtype=None):
-    return jnp.cumprod(_counted(x, dtype), axis=dim) if x.ndim else _counted(x, dtype)
-
-
-def _counted(x, dtype):
-    return x.astype(dtype or (int if x.dtype == bool else x.dtype))
+    return jnp.cumprod(counted(x, dtype), axis=dim) if x.ndim else counted(x, dtype)
 
 
 @torch_operator("aten.logcumsumexp.default")
@@ -105,21 +114,34 @@ def logcumsumexp(x, dim):
     return lax.cumlogsumexp(x, axis=dim % x.ndim) if x.ndim else x
 
 
-def _running(scan):
+def _running(scan, neutral):
     def running(x, dim):
         if not x.ndim:
             return x, jnp.zeros((), int)
         axis = dim % x.ndim
         places = lax.broadcasted_iota(jnp.int32, x.shape, axis)
-        found = scan(lax.stop_gradient(x), axis=axis)
-        index = lax.cummax(jnp.where(x == found, places, 0), axis=axis)
+        fixed = lax.stop_gradient(x)
+        undefined = _undefined(fixed)
+        # From the first undefined entry on the result is undefined, and its place the last such.
+        any_so_far = lax.cummax(undefined.astype(jnp.int32), axis=axis) > 0
+        found = scan(_where(undefined, neutral, fixed), axis=axis)
+        taken = undefined | (~any_so_far & (fixed == found))
+        index = lax.cummax(jnp.where(taken, places, 0), axis=axis)
         return jnp.take_along_axis(x, index, axis=axis), index
 
     return running
 
 
-torch_operator("aten.cummax.default")(_running(lax.cummax))
-torch_operator("aten.cummin.default")(_running(lax.cummin))
+def _where(undefined, neutral, x):
+    return jnp.where(undefined, neutral, x) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+
+def _undefined(x):
+    return jnp.isnan(x) if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.zeros(x.shape, bool)
+
+
+torch_operator("aten.cummax.default")(_running(lax.cummax, -jnp.inf))
+torch_operator("aten.cummin.default")(_running(lax.cummin, jnp.inf))
 
 
 @torch_operator("aten.sort.default")
@@ -155,8 +177,15 @@ def topk(x, k, dim=-1, largest=True, sorted=True):
 
 @torch_operator("aten.median.dim")
 def median(x, dim, keepdim=False):
-    """The lower of the two middle entries."""
-    return kthvalue(x, (x.shape[dim] + 1) // 2 if x.ndim else 1, dim, keepdim)
+    """The lower of the two middle entries, or the first that is no number."""
+    if not x.ndim:
+        return x, jnp.zeros((), int)
+    _, middle = kthvalue(x, (x.shape[dim] + 1) // 2, dim, keepdim=True)
+    undefined = _undefined(x)
+    first = jnp.argmax(undefined, axis=dim, keepdims=True)
+    index = jnp.where(jnp.any(undefined, axis=dim, keepdims=True), first, middle)
+    found = jnp.take_along_axis(x, index, axis=dim), index
+    return found if keepdim else tuple(jnp.squeeze(f, dim) for f in found)
 
 
 @torch_operator("aten.kthvalue.default")
@@ -169,12 +198,12 @@ def kthvalue(x, k, dim=-1, keepdim=False):
 
 @torch_operator("aten.median.default")
 def median_of_all(x):
-    return jnp.sort(jnp.ravel(x))[(math.prod(x.shape) - 1) // 2]
+    return median(jnp.ravel(x), 0)[0]
 
 
 @torch_operator("aten.trace.default")
 def trace(x):
-    return jnp.trace(x)
+    return jnp.trace(counted(x))
 
 
 @torch_operator("aten.std.correction")
