@@ -158,7 +158,9 @@ def _refined(sample: Callable[[Floats], _Samples], x: Floats) -> _Samples | None
 
 def _sampler(fn: Callable[[Array], Array]) -> Callable[[Floats], _Samples]:
     """A function from points to samples: compiled once, in double precision."""
-    formula = formula_of(fn)
+    with in_double():
+        # Numbers in it, such as the root of 2, as they are in double precision.
+        formula = formula_of(fn, jnp.float64)
 
     def traced(x: Array) -> tuple[Array, tuple[Array, ...]]:
         return (fn(x).astype(x.dtype), ()) if formula is None else formula(x)
@@ -166,7 +168,9 @@ def _sampler(fn: Callable[[Array], Array]) -> Callable[[Floats], _Samples]:
     @jax.jit
     def compiled(x: Array) -> tuple[Array, Array, Array]:
         y, slope, marks = jax.jvp(traced, (x,), (jnp.ones_like(x),), has_aux=True)
-        own = (jnp.isnan(y).astype(x.dtype), sign_or_nan(slope))
+        # Where the function has settled down, its slope is rounding, and so is the sign of that.
+        settled = jnp.abs(slope) * jnp.maximum(jnp.abs(x), 1) <= 1e-15 * jnp.abs(y)
+        own = (jnp.isnan(y).astype(x.dtype), sign_or_nan(jnp.where(settled, 0, slope)))
         return y, slope, jnp.stack([*own, *marks])
 
     def sample(x: Floats) -> _Samples:
@@ -205,7 +209,11 @@ def _pieces(samples: _Samples) -> list[Piece]:
             last = found[-1]
             last.stop = new.start = 0.0 if last.stop <= 0 <= new.start else new.start
             if abs(new.at_start - last.at_stop) <= 1e4 * noise[i]:
-                new.at_start = last.at_stop
+                # What moves has come within rounding of the level of a plateau.
+                if new.direction == 0 and last.direction != 0:
+                    last.at_stop = new.at_start
+                else:
+                    new.at_start = last.at_stop
             if last.goes_on_as(new):
                 last.take(new)
                 continue
