@@ -63,6 +63,8 @@ _INDEX = {
     **dict.fromkeys("index_select gather scatter scatter_add scatter_reduce".split(), 2),
     **dict.fromkeys("index_add index_copy index_fill index_reduce".split(), 2),
 }
+# The argument that says where the bags begin among the indices: as valid as these.
+_OFFSETS: dict[str, int] = dict.fromkeys("_embedding_bag _embedding_bag_forward_only".split(), 2)
 _OVER_AXES = _CHOSEN | frozenset(
     "sum prod cumsum cumprod argmax argmin argsort count_nonzero".split()
 )
@@ -222,7 +224,7 @@ class _Analysis:
         """Write the operator down if it reads a number that may not be there."""
         read = False
         for i, argument in enumerate([*node.args, *node.kwargs.values()]):
-            if i == _INDEX.get(name):
+            if i in (_INDEX.get(name), _OFFSETS.get(name)):
                 continue
             for ref in refs(argument):
                 unread = moved or (modular and ref.name not in self.ended)

@@ -8,7 +8,7 @@ here: what is asked is whether 32 bits hold a whole number.
 import math
 from collections.abc import Callable, Iterable
 
-Interval = tuple[float, float]
+Interval = tuple[float | int, float | int]
 """The smallest and the largest number; whole ones are Python's integers, which are exact."""
 
 ANY: Interval = (-math.inf, math.inf)
@@ -62,7 +62,7 @@ def _power(a: list[Interval], n: int) -> Interval:
     return (-largest if low < 0 else 0), largest
 
 
-def _size(a: Interval) -> float:
+def _size(a: Interval) -> float | int:
     return max(abs(a[0]), abs(a[1]))
 
 

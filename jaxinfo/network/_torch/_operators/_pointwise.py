@@ -176,7 +176,7 @@ def power(x, y):
     # A whole exponent has a derivative at negative and zero bases.
     if isinstance(y, float) and y.is_integer() and abs(y) < 64:
         y = int(y)
-    if y in (0.5, -0.5) and isinstance(y, float):  # which differ at minus infinity and minus zero
+    if isinstance(y, float) and abs(y) == 0.5:  # which differ at minus infinity and minus zero
         return jnp.sqrt(_float(x)) if y > 0 else jax.lax.rsqrt(_float(x))
     if isinstance(y, int) and y < 0:
         return jnp.reciprocal(jnp.power(_float(x), -y))
