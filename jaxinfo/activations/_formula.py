@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,8 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
+
+from .._core import is_traced
 
 _LENGTH = 3  # of the array that a function is traced with
 
@@ -81,7 +83,7 @@ class Formula:
             if isinstance(value, int):
                 return known[value]
             dtype = x.dtype if jnp.issubdtype(value.dtype, jnp.floating) else value.dtype
-            return jnp.full(x.shape, value, dtype)
+            return jnp.full(x.shape, np.asarray(value), dtype)
 
         known, marks = [x], [sign_or_nan(x)]
         for step in self.steps:
@@ -105,7 +107,7 @@ def formula_of(fn: Callable[[Array], Array], dtype: Any = jnp.float32) -> Formul
     closed = jax.make_jaxpr(lambda x: fn(x))(jax.ShapeDtypeStruct((_LENGTH,), dtype))
     reader = _Reader()
     try:
-        results = reader.read(closed.jaxpr, [*map(reader.constant, closed.consts)], [0])
+        results = reader.read(closed.jaxpr, [reader.constant(c) for c in closed.consts], [0])
     except _NotElementwise:
         return None
     return Formula(tuple(reader.steps), results[0], frozenset(reader.dtypes))
@@ -119,7 +121,7 @@ class _Reader:
         self.dtypes: set[np.dtype] = set()
 
     def constant(self, value: Any) -> np.generic:
-        if isinstance(value, jax.core.Tracer):
+        if is_traced(value):
             raise _NotElementwise
         value = np.asarray(value)
         if jnp.issubdtype(value.dtype, jnp.floating):
@@ -128,7 +130,9 @@ class _Reader:
             raise _NotElementwise  # another number for each entry
         return value.dtype.type(value.flat[0])
 
-    def read(self, jaxpr: jex.Jaxpr, consts: list[Value], inputs: list[Value]) -> list[Value]:
+    def read(
+        self, jaxpr: jex.Jaxpr, consts: Sequence[Value], inputs: Sequence[Value]
+    ) -> list[Value]:
         known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *inputs), strict=True))
 
         def value(atom: Any) -> Value:
@@ -145,7 +149,7 @@ class _Reader:
         if inner is not None:
             consts = [self.constant(c) for c in inner.consts]
             return self.read(inner.jaxpr, consts, inputs[len(inputs) - len(inner.jaxpr.invars) :])
-        name, dtype = eqn.primitive.name, eqn.outvars[0].aval.dtype
+        name, dtype = eqn.primitive.name, _aval(eqn.outvars[0]).dtype
         if jnp.issubdtype(dtype, jnp.floating):
             self.dtypes.add(np.dtype(dtype))
         elif jnp.issubdtype(dtype, jnp.complexfloating):
@@ -153,7 +157,7 @@ class _Reader:
         if name in _IDENTITIES or (name == "slice" and _keeps_all(eqn)):
             return inputs[: len(eqn.outvars)]
         if name == "convert_element_type":
-            if jnp.issubdtype(dtype, jnp.floating) and _is_floating(eqn.invars[0].aval):
+            if jnp.issubdtype(dtype, jnp.floating) and _is_floating(_aval(eqn.invars[0])):
                 return inputs
             to = np.dtype(float) if jnp.issubdtype(dtype, jnp.floating) else dtype
             return [self._add(eqn.primitive, {"new_dtype": to}, inputs)]
@@ -170,6 +174,10 @@ class _Reader:
         return len(self.steps)
 
 
+def _aval(value: Any) -> jax.ShapeDtypeStruct:
+    return value.aval
+
+
 def _is_floating(x: Any) -> bool:
     return jnp.issubdtype(x.dtype, jnp.floating)
 
@@ -178,7 +186,7 @@ def _keeps_all(eqn: jex.JaxprEqn) -> bool:
     """Whether a slice cuts off no more than was filled up before."""
     starts, strides = eqn.params["start_indices"], eqn.params["strides"]
     whole = not any(starts) and (strides is None or set(strides) <= {1})
-    return whole and eqn.outvars[0].aval.size >= _LENGTH
+    return whole and _aval(eqn.outvars[0]).size >= _LENGTH
 
 
 def _called(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:

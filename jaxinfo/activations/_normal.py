@@ -160,9 +160,9 @@ class _Law:
     def _converted(self, step: Step, u: Form | bool) -> Form | bool:
         to = np.dtype(step.params["new_dtype"])
         if isinstance(u, bool) or jnp.issubdtype(to, jnp.floating):
-            return u if to == bool else _as_form(u)
+            return u if to.kind == "b" else _as_form(u)
         if set(u) <= {()} and float(u.get((), 0)).is_integer():
-            return bool(u) if to == bool else u
+            return bool(u) if to.kind == "b" else u
         raise NoForm
 
     def _sign(self, u: Form) -> int:

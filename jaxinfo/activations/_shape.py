@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from .._core import values_now
 from ._activation import Activation, Piece
-from ._formula import formula_of, in_double, sign_or_nan
+from ._formula import formula_of, in_double
 
 _CORE = 32.0  # where most functions turn, if they do
 _FAR = 1e30  # as good as infinity
@@ -104,21 +104,33 @@ class _Samples:
 
     def busy(self) -> Floats:
         """The cells in which something happens."""
-        y, slope, marks = self.y, self.slope, self.marks
-        with np.errstate(all="ignore"):
-            changes = np.any(marks[:, 1:] != marks[:, :-1], axis=0)
-            width = np.diff(self.x)
-            steepest = np.maximum(abs(slope[1:]), abs(slope[:-1]))
-            # As if the slope only rose or only fell, or nearly so.
-            usual = width * (abs(np.diff(slope)) + 1e-2 * steepest) + 1e4 * self.noise[1:]
-            off = abs(np.diff(y) - width * (slope[1:] + slope[:-1]) / 2)
-        return changes | (off > usual)
+        return self._breaks() | self._turns()
 
-    def wide(self) -> Floats:
-        """The cells that are not yet as narrow as rounding."""
+    def unclear(self) -> Floats:
+        """The busy cells that are not yet as narrow as rounding, in `x` or in what a turn can show."""
         x = abs(self.x)
         span = self.x[-1] - self.x[0]
-        return np.diff(self.x) > 4e-16 * np.maximum(x[1:], x[:-1]) + 1e-18 * min(span, 1.0)
+        wide = np.diff(self.x) > 4e-16 * np.maximum(x[1:], x[:-1]) + 1e-18 * min(span, 1.0)
+        with np.errstate(all="ignore"):
+            shown = np.diff(self.x) * self._steepest() > 2e-16 * abs(self.y[1:])
+        return wide & (self._breaks() | self._turns() & shown)
+
+    def _turns(self) -> Floats:
+        signs = np.nan_to_num(np.sign(self.slope), nan=2)
+        return signs[1:] != signs[:-1]
+
+    def _breaks(self) -> Floats:
+        """Where the program goes another way, or values and slopes do not fit together."""
+        with np.errstate(all="ignore"):
+            changes = np.any(self.marks[:, 1:] != self.marks[:, :-1], axis=0)
+            width = np.diff(self.x)
+            # As if the slope only rose or only fell, or nearly so.
+            usual = width * (abs(np.diff(self.slope)) + 1e-2 * self._steepest())
+            off = abs(np.diff(self.y) - width * (self.slope[1:] + self.slope[:-1]) / 2)
+        return changes | (off > usual + 1e4 * self.noise[1:])
+
+    def _steepest(self) -> Floats:
+        return np.maximum(abs(self.slope[1:]), abs(self.slope[:-1]))
 
     @functools.cached_property
     def noise(self) -> Floats:
@@ -130,7 +142,7 @@ class _Samples:
         """Without marks that change all over, which say nothing of where to look."""
         with np.errstate(all="ignore"):
             restless = np.sum(self.marks[:, 1:] != self.marks[:, :-1], axis=1) > _MOST_MARKS
-        restless[:2] = False  # those of the function itself
+        restless[0] = False  # that of the function itself
         return _Samples(self.x, self.y, self.slope, self.marks[~restless])
 
     def joined(self, other: "_Samples") -> "_Samples":
@@ -145,7 +157,7 @@ def _refined(sample: Callable[[Floats], _Samples], x: Floats) -> _Samples | None
     """Samples of which each cell is quiet or as narrow as rounding; `None` if that does not end."""
     found = sample(x)
     kept = found.without_restless_marks()
-    while np.any(cells := kept.busy() & kept.wide()):
+    while np.any(cells := kept.unclear()):
         (cells,) = np.nonzero(cells)
         if len(cells) > _MOST_CELLS:
             return None
@@ -168,10 +180,7 @@ def _sampler(fn: Callable[[Array], Array]) -> Callable[[Floats], _Samples]:
     @jax.jit
     def compiled(x: Array) -> tuple[Array, Array, Array]:
         y, slope, marks = jax.jvp(traced, (x,), (jnp.ones_like(x),), has_aux=True)
-        # Where the function has settled down, its slope is rounding, and so is the sign of that.
-        settled = jnp.abs(slope) * jnp.maximum(jnp.abs(x), 1) <= 1e-15 * jnp.abs(y)
-        own = (jnp.isnan(y).astype(x.dtype), sign_or_nan(jnp.where(settled, 0, slope)))
-        return y, slope, jnp.stack([*own, *marks])
+        return y, slope, jnp.stack([jnp.isnan(y).astype(x.dtype), *marks])
 
     def sample(x: Floats) -> _Samples:
         chunks = np.pad(x, (0, -len(x) % _CHUNK), mode="edge").reshape(-1, _CHUNK)
