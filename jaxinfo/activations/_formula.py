@@ -174,7 +174,7 @@ class _Reader:
         return len(self.steps)
 
 
-def _aval(value: Any) -> jax.ShapeDtypeStruct:
+def _aval(value: Any) -> Any:
     return value.aval
 
 
