@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._core import as_inexact
 
@@ -84,11 +84,7 @@ class Activation:
         if (
             len(knots) < 2
             or places != sorted(places)
-            or places[:: len(places) - 1]
-            != [
-                -math.inf,
-                math.inf,
-            ]
+            or places[:: len(places) - 1] != [-math.inf, math.inf]
         ):
             raise ValueError(
                 f"The knots of activation {name!r} must run from x = -inf to x = inf in order; "
@@ -146,7 +142,7 @@ class Activation:
         return tuple((p.at_start, p.start, p.stop) for p in self.pieces if not p.direction)
 
     def preimages(
-        self, y: Float[Array, "*shape"], *, strict: bool = False
+        self, y: Float[Array, "*shape"], *, strict: bool | Bool[Array, "*#shape"] = False
     ) -> tuple[Float[Array, "*shape"], ...]:
         r"""For each piece, the point up to which (or from which) the function is at most `y`.
 
@@ -157,7 +153,7 @@ class Activation:
         $$P(f(Z) \le y) = \sum_{k\ \text{rising or constant}} F(x_k) - F(\text{start}_k)
         + \sum_{k\ \text{falling}} F(\text{stop}_k) - F(x_k).$$
 
-        With `strict`, the same for $f(z) < y$; the two differ on constant pieces only, by the atom.
+        Where `strict`, the same for $f(z) < y$; the two differ on constant pieces only, by the atom.
         Infinite where the answer is. The gradient with respect to `y` is $1 / f'(x_k)$ inside the
         range of the piece, and 0 where the answer is an end of it.
 
@@ -178,7 +174,7 @@ class Activation:
             )
         return tuple(self._preimages(y, strict))
 
-    def _preimages(self, y: Array, strict: bool) -> Float[Array, "pieces ..."]:
+    def _preimages(self, y: Array, strict: bool | Array) -> Float[Array, "pieces ..."]:
         """All pieces at once, along a first axis."""
 
         def along(values: list[float | int]) -> Array:
@@ -200,7 +196,7 @@ class Activation:
             found = self.inverse(levels)
         beyond = jnp.where(rising, y <= low, y >= high)
         moving = jnp.where(inside, found, jnp.where(beyond, start, stop))
-        reached = y > at_start if strict else y >= at_start
+        reached = jnp.where(strict, y > at_start, y >= at_start)
         return jnp.where(constant, jnp.where(reached, stop, start), moving)
 
     def _bisect(self, y: Array, start: Array, stop: Array, rising: Array) -> Array:
@@ -225,7 +221,8 @@ class Activation:
         origin = _between(start, stop)
         ends = jnp.where(jnp.isinf(start), origin, start), jnp.where(jnp.isinf(stop), origin, stop)
         ends = tuple(jnp.broadcast_to(x, level.shape) for x in ends)
-        ends = jax.lax.fori_loop(0, 64, gallop, ends)
+        if any(p.direction and math.isinf(p.stop - p.start) for p in self.pieces):
+            ends = jax.lax.fori_loop(0, 64, gallop, ends)
         lower, upper = jax.lax.fori_loop(0, jnp.finfo(y.dtype).nmant + 40, halve, ends)
         x = lower + (upper - lower) / 2
         slope = jax.lax.stop_gradient(derivative(self.fn, x))
@@ -235,9 +232,12 @@ class Activation:
 
 
 def derivative(fn: Elementwise, x: ArrayLike) -> Array:
-    """The derivative of an elementwise function at each entry of `x`, as `jax.grad` gives it."""
+    """The derivative of an elementwise function at each entry of `x`, as `jax.grad` gives it.
+
+    0 where its values are whole numbers or truth values.
+    """
     x = as_inexact(x)
-    return jax.jvp(fn, (x,), (jnp.ones_like(x),))[1]
+    return jax.jvp(lambda x: as_inexact(fn(x)), (x,), (jnp.ones_like(x),))[1]
 
 
 def _between(low: Array, high: Array) -> Array:

@@ -49,9 +49,8 @@ def branches(
     levels = binning.edges
     if binning.out_of_range == "clip":
         levels = levels.at[..., 0].set(-jnp.inf).at[..., -1].set(jnp.inf)
-    below = activation.preimages(levels[..., :-1], strict=True)
-    upto = activation.preimages(levels[..., -1:])
-    x = jnp.concatenate([jnp.stack(below), jnp.stack(upto)], axis=-1)
+    inner = np.arange(binning.bins + 1) < binning.bins
+    x = jnp.stack(activation.preimages(levels, strict=jnp.asarray(inner)))
     runs = _runs(activation.pieces)
     # What lies below a level ends in the last piece of a run that it enters.
     starts = jnp.array([piece.start for piece in activation.pieces], x.dtype)
@@ -63,11 +62,8 @@ def branches(
     )
     firsts = jnp.array([run[0] for run in runs]).reshape(-1, *[1] * levels.ndim)
     edges = jnp.take_along_axis(x, jnp.maximum(last, firsts), axis=0)
-    return jnp.array([_sign(activation.pieces[run[0]]) for run in runs], x.dtype), edges
-
-
-def _sign(piece: Piece) -> int:
-    return -1 if piece.direction < 0 else 1
+    signs = [-1 if activation.pieces[run[0]].direction < 0 else 1 for run in runs]
+    return jnp.array(signs, x.dtype), edges
 
 
 def _runs(pieces: tuple[Piece, ...]) -> list[list[int]]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .._core import checked
+from .._core import as_inexact, checked
 from ..activations import Activation, as_activation
 
 Range = tuple[Any, Any]
@@ -121,7 +121,8 @@ class Channel(eqx.Module):
 
     def __call__(self, x: Float[Array, "*in_shape"]) -> Float[Array, "*out_shape"]:
         pre = self.fn(x)
-        return pre if self.activation is None else self.activation(pre)
+        # Of an activation with whole numbers or truth values, such as a gate.
+        return as_inexact(pre if self.activation is None else self.activation(pre))
 
     def with_activation(self, activation: str | Callable[[Array], Array]) -> "Channel":
         """The same channel with another activation, and that activation's output range."""
