@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._core import as_inexact, public
 
@@ -86,11 +86,7 @@ class Activation:
         if (
             len(knots) < 2
             or places != sorted(places)
-            or places[:: len(places) - 1]
-            != [
-                -math.inf,
-                math.inf,
-            ]
+            or places[:: len(places) - 1] != [-math.inf, math.inf]
         ):
             raise ValueError(
                 f"The knots of activation {name!r} must run from x = -inf to x = inf in order; "
@@ -151,7 +147,7 @@ class Activation:
 
     @public
     def preimages(
-        self, y: Float[Array, "*shape"], *, strict: bool = False
+        self, y: Float[Array, "*shape"], *, strict: bool | Bool[Array, "*#shape"] = False
     ) -> tuple[Float[Array, "*shape"], ...]:
         r"""For each piece, the point up to which (or from which) the function is at most `y`.
 
@@ -162,7 +158,7 @@ class Activation:
         $$P(f(Z) \le y) = \sum_{k\ \text{rising or constant}} F(x_k) - F(\text{start}_k)
         + \sum_{k\ \text{falling}} F(\text{stop}_k) - F(x_k).$$
 
-        With `strict`, the same for $f(z) < y$; the two differ on constant pieces only, by the atom.
+        Where `strict`, the same for $f(z) < y$; the two differ on constant pieces only, by the atom.
         Infinite where the answer is. The gradient with respect to `y` is $1 / f'(x_k)$ inside the
         range of the piece, and 0 where the answer is an end of it.
 
@@ -181,11 +177,20 @@ class Activation:
                 "inverted. Describe it with `Activation.through(name, fn, *knots)`, or measure by "
                 "sampling."
             )
-        every = np.array([(p.start, p.stop, p.at_start, p.at_stop) for p in self.pieces]).T
-        # All pieces at once, along a first axis.
-        ends = jnp.asarray(every.reshape(4, -1, *[1] * y.ndim), y.dtype)
-        start, stop, at_start, at_stop = ends
-        rising, constant = at_start < at_stop, ~(at_start != at_stop)
+        return tuple(self._preimages(y, strict))
+
+    def _preimages(self, y: Array, strict: bool | Array) -> Float[Array, "pieces ..."]:
+        """All pieces at once, along a first axis."""
+
+        def along(values: list[float | int]) -> Array:
+            return jnp.asarray(np.array(values).reshape(-1, *[1] * y.ndim), y.dtype)
+
+        pieces = self.pieces
+        start, stop = along([p.start for p in pieces]), along([p.stop for p in pieces])
+        at_start, at_stop = along([p.at_start for p in pieces]), along([p.at_stop for p in pieces])
+        # Not by values in the precision of `y`, in which a flat tail has one value.
+        direction = along([p.direction for p in pieces])
+        rising, constant = direction > 0, direction == 0
         low, high = jnp.minimum(at_start, at_stop), jnp.maximum(at_start, at_stop)
         inside = (y > low) & (y < high)
         # A level that is safe to invert stands in for those beyond the piece.
@@ -196,8 +201,8 @@ class Activation:
             found = self.inverse(levels)
         beyond = jnp.where(rising, y <= low, y >= high)
         moving = jnp.where(inside, found, jnp.where(beyond, start, stop))
-        reached = y > at_start if strict else y >= at_start
-        return tuple(jnp.where(constant, jnp.where(reached, stop, start), moving))
+        reached = jnp.where(strict, y > at_start, y >= at_start)
+        return jnp.where(constant, jnp.where(reached, stop, start), moving)
 
     def _bisect(self, y: Array, start: Array, stop: Array, rising: Array) -> Array:
         level = jax.lax.stop_gradient(y)
@@ -221,19 +226,24 @@ class Activation:
         origin = _between(start, stop)
         ends = jnp.where(jnp.isinf(start), origin, start), jnp.where(jnp.isinf(stop), origin, stop)
         ends = tuple(jnp.broadcast_to(x, level.shape) for x in ends)
-        ends = jax.lax.fori_loop(0, 64, gallop, ends)
+        if any(p.direction and math.isinf(p.stop - p.start) for p in self.pieces):
+            ends = jax.lax.fori_loop(0, 64, gallop, ends)
         lower, upper = jax.lax.fori_loop(0, jnp.finfo(y.dtype).nmant + 40, halve, ends)
         x = lower + (upper - lower) / 2
         slope = jax.lax.stop_gradient(derivative(self.fn, x))
         # Adds nothing to the value, and the derivative of the inverse function to the gradient.
-        return x + jnp.where(slope != 0, (y - level) / jnp.where(slope != 0, slope, 1), 0)
+        moves = jnp.isfinite(slope) & (slope != 0)
+        return x + jnp.where(moves, (y - level) / jnp.where(moves, slope, 1), 0)
 
 
 @public
 def derivative(fn: Elementwise, x: ArrayLike) -> Array:
-    """The derivative of an elementwise function at each entry of `x`, as `jax.grad` gives it."""
+    """The derivative of an elementwise function at each entry of `x`, as `jax.grad` gives it.
+
+    0 where its values are whole numbers or truth values.
+    """
     x = as_inexact(x)
-    return jax.jvp(fn, (x,), (jnp.ones_like(x),))[1]
+    return jax.jvp(lambda x: as_inexact(fn(x)), (x,), (jnp.ones_like(x),))[1]
 
 
 def _between(low: Array, high: Array) -> Array:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from math import inf
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -12,7 +13,9 @@ from .._core import public, unknown_name, values_now
 from . import _functions as f, _thresholds as t
 from ._activation import Activation, Elementwise
 from ._derivatives import d_heaviside, d_threshold
+from ._formula import formula_of
 from ._links import d_softmax, inverse_logistic, softmax
+from ._normal import Law, normal_form
 
 _SELU_SCALE = 1.0507009873554804934193349852946
 _SELU_ALPHA = 1.6732632423543772848170429916717
@@ -126,6 +129,17 @@ ACTIVATIONS |= {
 }
 
 
+# Other programs of an entry, of which the tails are cut where rounding has reached the limits, or not.
+_SPELLINGS: dict[str, tuple[Elementwise, ...]] = {
+    "gelu": (functools.partial(jax.nn.gelu, approximate=False),),
+    "gelu_tanh": (jax.nn.gelu,),
+    "quick_gelu": (lambda x: x * jax.nn.sigmoid(1.702 * x),),
+    "silu": (jax.nn.silu,),
+    "mish": (jax.nn.mish,),
+    "telu": (lambda x: x * jnp.tanh(jnp.exp(x)),),
+    "softplus": (lambda x: jnp.where(x > 20, x, jax.nn.softplus(x)),),
+}
+
 _PAIRS = {"softmax": (softmax, d_softmax), "bkwta": (t.bkwta, t.bkwta)}
 """What `create_function` knows beside the registry: functions of a whole vector."""
 
@@ -184,27 +198,27 @@ def as_activation(activation: str | Elementwise | None) -> Activation:
 def recognise(fn: Callable[[Array], Array]) -> Activation | None:
     """The registry's entry that computes the same function, or `None`.
 
-    Decided by values, not by name or by code: `jnp.maximum(x, 0)` is ReLU however it is written.
-    The nearest entry within rounding wins, so that bfloat16 models are recognised too.
+    Decided by what the program computes (`normal_form`), however it is written: `jnp.maximum(x, 0)` is
+    ReLU, and so is `(x + abs(x)) / 2`. Numbers in it may be off by rounding, so that bfloat16 models
+    are recognised too.
     """
-    raw = values_now(fn, _GRID)
-    values = np.asarray(raw, np.float64)
-    tolerance = max(2e-6, 2 * float(jnp.finfo(raw.dtype).eps))
-    table = _table()
-    errors = np.max(np.abs(table - values) / (1 + np.abs(table)), axis=1)
-    nearest = int(np.argmin(errors))  # NaN sorts first, and is within no tolerance
-    return _ENTRIES[nearest] if errors[nearest] <= tolerance else None
-
-
-# Points that even bfloat16 holds exactly. The far ones tell a ReLU from one that is cut off at 20;
-# none is so far that the exponentials of a plainly written function overflow.
-_FAR = np.array([16, 20, 24, 32])
-_GRID = np.concatenate(
-    [np.linspace(-12, 12, 97), [-(2.0**-10), 2.0**-10, 0.375], -_FAR, _FAR]
-).astype(np.float32)
+    formula = formula_of(fn)
+    law = None if formula is None else normal_form(formula)
+    if formula is None or law is None:
+        return None
+    narrow = [dtype for dtype in formula.dtypes if jnp.finfo(dtype).bits < 32]
+    found = (_laws(dtype).get(law) for dtype in (np.dtype(np.float32), *narrow))
+    return next(filter(None, found), None)
 
 
 @functools.cache
-def _table() -> np.ndarray:
-    """The value of each entry on the grid."""
-    return np.asarray(values_now(lambda x: [entry(x) for entry in _ENTRIES], _GRID), np.float64)
+def _laws(dtype: np.dtype) -> dict[Law | None, Activation]:
+    """The entry of each normal form, with numbers as a floating type has them."""
+    found: dict[Law | None, Activation] = {}
+    for entry in _ENTRIES:
+        for fn in (entry.fn, *_SPELLINGS.get(entry.name, ())):
+            formula = formula_of(lambda x, fn=fn: fn(x.astype(dtype)))
+            if formula is not None:
+                found.setdefault(normal_form(formula), entry)
+    found.pop(None, None)
+    return found

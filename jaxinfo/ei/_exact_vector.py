@@ -109,15 +109,16 @@ def _table(columns: Column, part: _Part) -> Float[Array, "rows states"]:
     if len(part.outputs) > 1:
         return _polygons(columns, part)
     (b,) = part.outputs
-    edges = tuple(x[b] for x in columns.edges)
-    column = Column(columns.weight[b], columns.bias[b], edges, columns.signs, columns.inputs)
+    column = Column(
+        columns.weight[b], columns.bias[b], columns.edges[b], columns.signs, columns.inputs
+    )
     return group_table(column, part.known)
 
 
 def _polygons(columns: Column, part: _Part) -> Float[Array, "rows states"]:
     """The area that each combination of output bins takes of each cell of the known inputs."""
     inputs, outs = columns.inputs, part.outputs
-    dtype, bins = columns.weight.dtype, columns.edges[0].shape[-1] - 1
+    dtype, bins = columns.weight.dtype, columns.edges.shape[-1] - 1
     m, kinds = len(part.outputs), len(columns.signs)
     # Each output, from its place at the lower corner of the cell, by what each input adds across it.
     axes = [(a, inputs.bins) for a in part.known] + [(a, 1) for a in part.noise]
@@ -130,7 +131,7 @@ def _polygons(columns: Column, part: _Part) -> Float[Array, "rows states"]:
     cells = [c[:2] for c in itertools.product(*(range(parts) for _, parts in axes))]
     corner = jnp.array(cells, dtype) @ jnp.stack(slopes)
     # [outputs, branches, bins]: a falling branch has its edges the other way round.
-    edges = jnp.stack([e[outs] for e in columns.edges], axis=1)
+    edges = columns.edges[outs]
     lower = jnp.minimum(edges[..., :-1], edges[..., 1:]).reshape(m, -1)
     upper = jnp.maximum(edges[..., :-1], edges[..., 1:]).reshape(m, -1)
     combos = jnp.indices((kinds * bins,) * m).reshape(m, -1).T

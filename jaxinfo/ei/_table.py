@@ -36,8 +36,8 @@ class Column(eqx.Module):
 
     weight: Float[Array, "*outputs n_in"]
     bias: Float[Array, "*outputs"]
-    edges: tuple[Float[Array, "*outputs edges"], ...]  # of the output bins, before the activation
-    signs: tuple[int, ...] = eqx.field(static=True)
+    edges: Float[Array, "*outputs branches edges"]  # of the output bins, before the activation
+    signs: Float[Array, " branches"]  # 1 where the activation rises, -1 where it falls
     inputs: Binning
 
     @property
@@ -67,8 +67,8 @@ class Column(eqx.Module):
 
     def cells(self, distribution: Float[Array, "*batch all_edges"]) -> Float[Array, "*batch bins"]:
         """Probabilities of the output bins from the distribution at the edges of all branches."""
-        parts = jnp.split(distribution, len(self.edges), axis=-1)
-        total = sum(s * jnp.diff(part, axis=-1) for s, part in zip(self.signs, parts, strict=True))
+        parts = distribution.reshape(*distribution.shape[:-1], *self.edges.shape)
+        total = jnp.sum(self.signs[:, None] * jnp.diff(parts, axis=-1), axis=-2)
         return jnp.maximum(total, 0)
 
 
@@ -87,22 +87,22 @@ def columns_of(setting: Setting) -> Column:
     dtype = inputs.lower.dtype
     weight, bias = channel.weight.astype(dtype), channel.bias.astype(dtype)
     activation = activation_of(channel, inputs)
-    signs, edges = _edges(activation, setting.out_binning, channel.n_out)
+    edges, signs = _edges(activation, setting.out_binning, channel.n_out)
     return Column(weight.T, bias, edges, signs, inputs)
 
 
 @eqx.filter_jit
 def _edges(
     activation: Activation, outputs: Binning, n_out: int
-) -> tuple[tuple[int, ...], tuple[Float[Array, "n_out edges"], ...]]:
-    found = branches(activation, outputs)
-    edges = tuple(jnp.broadcast_to(x, (n_out, x.shape[-1])) for _, x in found)
-    return tuple(sign for sign, _ in found), edges
+) -> tuple[Float[Array, "n_out branches edges"], Float[Array, " branches"]]:
+    signs, edges = branches(activation, outputs)
+    edges = jnp.moveaxis(edges, 0, -2)
+    return jnp.broadcast_to(edges, (n_out, *edges.shape[-2:])), signs
 
 
 @eqx.filter_jit
 def _mapped(fn: Callable[[Column], Result], columns: Column) -> Result:
-    def column(row: tuple[Array, Array, tuple[Array, ...]]) -> Result:
+    def column(row: tuple[Array, Array, Array]) -> Result:
         return fn(Column(*row, columns.signs, columns.inputs))
 
     # What is computed again in the backward pass need not be kept.
@@ -239,7 +239,7 @@ def _over_inputs(column: Column, pair: Callable[..., Pairs], *rows: Any, terms: 
     """`vmap` in blocks of inputs of which the arrays fit into a cache."""
     n = column.half.shape[0]
     corners = 2 ** precision(column.half.dtype).boxes
-    edges = sum(x.shape[0] for x in column.edges)
+    edges = column.edges.size
     block = max(1, _CHUNK // (column.bins * (terms + corners * edges)))
     if block >= n:
         return jax.vmap(pair)(*rows)
@@ -255,7 +255,7 @@ def _lone(
     lower, upper = jnp.minimum(ends[1:], ends[:-1]), jnp.maximum(ends[1:], ends[:-1])
     width = (upper - lower)[:, None]
     # Infinity is taken out before any arithmetic, or gradients would turn NaN.
-    edges = jnp.concatenate(column.edges)
+    edges = column.edges.ravel()
     finite = jnp.isfinite(edges)
     near = jnp.where(finite, edges, 0)
     step = jnp.where(width > 0, _share(near - lower[:, None], width), near > lower[:, None])
@@ -286,7 +286,7 @@ def _distribution(
     # Edges beyond what can be reached, infinite ones too, are as good as the end of it.
     reach = 2 * jnp.sum(jnp.abs(column.half))
     low, high = (jax.lax.stop_gradient(column.centre + x) for x in (-reach, reach))
-    edges = jnp.concatenate(column.edges)
+    edges = column.edges.ravel()
     edges = jnp.where(edges < low, low, jnp.where(edges > high, high, edges))
     # Cells narrow beside the sum keep their digits if the place they start from is among them.
     anchor = jax.lax.stop_gradient(jnp.min(edges) / 2 + jnp.max(edges) / 2)
@@ -295,7 +295,7 @@ def _distribution(
 
 def _rounding(column: Column, half: Float[Array, ""], widest: Float[Array, ""]) -> Array:
     """A bound on what rounding of the edges adds to the distribution, whose slope is bounded."""
-    edges = jnp.concatenate(column.edges)
+    edges = column.edges.ravel()
     largest = jnp.max(jnp.where(jnp.isfinite(edges), jnp.abs(edges), 0))
     place = jnp.abs(column.centre) + jnp.abs(half) + largest
     steepest = 2 * jnp.maximum(widest, jnp.abs(half) / column.bins)

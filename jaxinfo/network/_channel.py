@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Real
 
-from .._core import checked, public
+from .._core import as_inexact, checked, public
 from ..activations import Activation, as_activation
 
 Range = tuple[Any, Any]
@@ -126,7 +126,8 @@ class Channel(eqx.Module):
     @public
     def __call__(self, x: Float[Array, "*in_shape"]) -> Float[Array, "*out_shape"]:
         pre = self.fn(x)
-        return pre if self.activation is None else self.activation(pre)
+        # Of an activation with whole numbers or truth values, such as a gate.
+        return as_inexact(pre if self.activation is None else self.activation(pre))
 
     @public
     def with_activation(self, activation: str | Callable[[Array], Array]) -> "Channel":

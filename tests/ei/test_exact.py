@@ -230,8 +230,9 @@ def test_agrees_with_an_independent_route_and_bounds_its_error(n, dtype, toleran
 
     @jax.jit
     def measured(weights, bias):
+        rising = jnp.ones(1, dtype)
         return jax.lax.map(
-            lambda row: noise_pairs(Column(row[0], row[1], (jnp.asarray(edges),), (1,), inputs)),
+            lambda row: noise_pairs(Column(*row, jnp.asarray(edges)[None], rising, inputs)),
             (weights, bias),
         )
 
