@@ -6,6 +6,8 @@ import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+import jax
+
 from ._kinds import NOTHING, Kind, Sizes, Unfit, kinds_of, shown
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,6 +24,9 @@ def public(fn: F) -> F:
     Integers and booleans where floating numbers are expected become such numbers, and a list of
     numbers where an array is expected becomes an array: nothing else is changed. It happens while
     tracing, so a compiled program does not know of it.
+
+    JAX's switches against implicit promotions and transfers are for the caller's code, and are off
+    inside.
 
     >>> import jax.numpy as jnp
     >>> from jaxtyping import Array, Float
@@ -42,6 +47,13 @@ def public(fn: F) -> F:
 
     @functools.wraps(fn)
     def at_the_door(*args: Any, **kwargs: Any) -> Any:
+        if _is_strict():
+            with (
+                jax.numpy_rank_promotion("allow"),
+                jax.numpy_dtype_promotion("standard"),
+                jax.transfer_guard("allow"),
+            ):
+                return at_the_door(*args, **kwargs)
         expected = _expectations(fn)
         sizes: Sizes = {}
         places = [*expected.places, *[expected.rest] * (len(args) - len(expected.places))]
@@ -53,6 +65,19 @@ def public(fn: F) -> F:
         return fn(*values, **kwargs)
 
     return typing.cast(F, at_the_door)
+
+
+def _is_strict() -> bool:
+    config = jax.config
+    guards = (getattr(config, f"jax_transfer_guard_{way}") for way in _WAYS)
+    return (
+        config.jax_numpy_rank_promotion != "allow"
+        or config.jax_numpy_dtype_promotion != "standard"
+        or any(guard not in (None, "allow") for guard in guards)
+    )
+
+
+_WAYS = ("host_to_device", "device_to_device", "device_to_host")
 
 
 class Argument(NamedTuple):

@@ -1,0 +1,98 @@
+"""JAX's debugging switches break nothing that works without them."""
+
+import functools
+import inspect
+import sys
+import warnings
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+from good_calls import ROOMS, good_arguments, good_calls
+
+SWITCHES = {
+    "jax_debug_nans": True,
+    "jax_debug_infs": True,
+    "jax_transfer_guard": "disallow",
+    "jax_numpy_rank_promotion": "raise",
+    "jax_numpy_dtype_promotion": "strict",
+    "jax_enable_x64": True,
+}
+# What compiles little and between them promotes, transfers, and has NaN or inf on the way.
+# `python tests/test_switches.py` makes every good call of every room under each switch.
+SOME = {
+    "activations": "activations.soft_sign activations.Activation.preimages activations.softmax",
+    "surrogate": "surrogate.Triangular surrogate.Triangular.__call__",
+    "ops": "ops.binarize ops.normalize_matrix",
+    "metrics": "metrics.measure_KLD metrics.measure_linear_CKA metrics.measure_NMI",
+    "info": "info.JointHistogram.of info.PairHistogram.update info.mutual_information",
+    "maps": "maps.OrthogonalLinear maps.LeftStochasticLinear.from_matrix",
+    "data.tasks": "data.tasks.add data.tasks.ackley_function",
+    "patterns": "patterns.activation_patterns patterns.hamming_distances patterns.linear_regions",
+    "network": "network.topology_of network.Channel.from_weight",
+    "connectivity": "connectivity.ei",
+    "ei": "ei.ei_parts ei.output_entropy",
+    "train": "train.fit",
+}
+
+
+@functools.cache
+def calls(room):
+    return dict(good_calls(room))
+
+
+def call(name, fn, jitted):
+    """The arrays in the answer, or None for what is documented as not implemented."""
+    if jitted and not hasattr(fn, "__wrapped__") and inspect.isfunction(fn):
+        fn = jax.jit(fn)  # without a door: an eager operation with a plain number is a transfer
+    try:
+        answer = fn(**good_arguments(name, fn))
+    except NotImplementedError:
+        return None
+    arrays = filter(eqx.is_array, jax.tree.leaves(answer))
+    return [np.asarray(jax.random.key_data(a) if is_key(a) else a) for a in arrays]
+
+
+def is_key(array):
+    return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
+
+
+def check(switch, name, fn):
+    """The same answer with the switch and without; in double precision, arrays of the same shape."""
+    expected = call(name, fn, False)
+    before = jax.config.read(switch)
+    jax.config.update(switch, SWITCHES[switch])
+    try:
+        found = call(name, fn, switch == "jax_transfer_guard")
+    finally:
+        jax.config.update(switch, before)
+    for a, b in zip(found or (), expected or (), strict=True):
+        if switch == "jax_enable_x64":
+            assert a.shape == b.shape
+        else:
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("room", SOME)
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_a_switch_breaks_nothing(switch, room):
+    for name in SOME[room].split():
+        check(switch, name, calls(room)[name])
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    failed = 0
+    for switch in SWITCHES:
+        for room in ROOMS:
+            for name, fn in calls(room).items():
+                try:
+                    check(switch, name, fn)
+                except Exception as error:
+                    failed += 1
+                    print(
+                        f"{switch} {name}: {type(error).__name__} {str(error)[:150]!r}", flush=True
+                    )
+    sys.exit(failed > 0)
