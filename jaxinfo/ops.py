@@ -186,7 +186,7 @@ def initialize_params(
         )
     name, *numbers = initKernel
     if not isinstance(name, str) or name not in _KERNELS:
-        raise unknown_name("kernel of `initKernel`", str(name), _KERNELS)
+        raise unknown_name("kernel", str(name), _KERNELS)
     fewest, kernel = _KERNELS[name]
     if not fewest <= len(numbers) <= 2:
         raise ValueError(f"Kernel {name!r} takes {fewest} to 2 numbers; got {tuple(numbers)}.")

@@ -65,9 +65,8 @@ def _spike_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return spike(x), surrogate.derivative(x) * dx + by_parameters.astype(x.dtype)
 
 
-@public  # as the modules themselves cannot be: Equinox converts fields outside of `__init__`
 def _parameter(value: ArrayLike) -> Array:
-    return as_inexact(value)
+    return as_inexact(jax.device_put(value))  # said aloud, for those who forbid silent transfers
 
 
 class StraightThrough(AbstractSurrogate):

@@ -66,6 +66,7 @@ CLEAR = (
     # Ours, where what is wrong is a name, or the shape of a matrix.
     "There is no activation",
     "The knots of activation",
+    "There is no kernel",
     "There is no layer",
     "There is no parameter",
     "Parameter '",

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from good_calls import ROOMS, good_arguments, good_calls
 
-SWITCHES = {
-    "jax_debug_nans": True,
-    "jax_debug_infs": True,
-    "jax_transfer_guard": "disallow",
-    "jax_numpy_rank_promotion": "raise",
-    "jax_numpy_dtype_promotion": "strict",
-    "jax_enable_x64": True,
+from jaxinfo.activations import ACTIVATIONS
+
+SWITCHES = {  # on and off
+    "jax_debug_nans": (True, False),
+    "jax_debug_infs": (True, False),
+    "jax_transfer_guard": ("disallow", "allow"),
+    "jax_numpy_rank_promotion": ("raise", "allow"),
+    "jax_numpy_dtype_promotion": ("strict", "standard"),
+    "jax_enable_x64": (True, False),
 }
 # What compiles little and between them promotes, transfers, and has NaN or inf on the way.
 # `python tests/test_switches.py` makes every good call of every room under each switch.
@@ -42,12 +44,10 @@ def calls(room):
     return dict(good_calls(room))
 
 
-def call(name, fn, jitted):
+def call(fn, arguments, jitted=False):
     """The arrays in the answer, or None for what is documented as not implemented."""
-    if jitted and not hasattr(fn, "__wrapped__") and inspect.isfunction(fn):
-        fn = jax.jit(fn)  # without a door: an eager operation with a plain number is a transfer
     try:
-        answer = fn(**good_arguments(name, fn))
+        answer = (jax.jit(fn) if jitted else fn)(**arguments)
     except NotImplementedError:
         return None
     arrays = filter(eqx.is_array, jax.tree.leaves(answer))
@@ -60,13 +60,18 @@ def is_key(array):
 
 def check(switch, name, fn):
     """The same answer with the switch and without; in double precision, arrays of the same shape."""
-    expected = call(name, fn, False)
-    before = jax.config.read(switch)
-    jax.config.update(switch, SWITCHES[switch])
+    arguments = good_arguments(name, fn)
+    expected = call(fn, arguments)
+    # Elementwise functions have no door, and eagerly a plain number in one is itself a transfer.
+    plain = inspect.isfunction(fn) and not hasattr(fn, "__wrapped__")
+    plain |= name.removeprefix("activations.") in ACTIVATIONS
+    jitted = plain and switch == "jax_transfer_guard"
+    on, off = SWITCHES[switch]
+    jax.config.update(switch, on)
     try:
-        found = call(name, fn, switch == "jax_transfer_guard")
+        found = call(fn, arguments, jitted)
     finally:
-        jax.config.update(switch, before)
+        jax.config.update(switch, off)
     for a, b in zip(found or (), expected or (), strict=True):
         if switch == "jax_enable_x64":
             assert a.shape == b.shape

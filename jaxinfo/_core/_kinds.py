@@ -175,7 +175,9 @@ def _sequence(origin: Any, parts: tuple[Any, ...]) -> Kind:
                 raise Unfit(f"One entry is {shown(item)}.", right_type=True)
         return value
 
-    name = "tuple" if origin is tuple else "list"
+    name = (
+        "list" if origin is not tuple else "pair" if len(each) == 2 and not any_length else "tuple"
+    )
     return Kind(f"a {name} of {', '.join(words)}" if all(each) else f"a {name}", accept)
 
 

@@ -67,17 +67,17 @@ def public(fn: F) -> F:
     return typing.cast(F, at_the_door)
 
 
+_USUAL = {
+    "jax_numpy_rank_promotion": ("allow",),
+    "jax_numpy_dtype_promotion": ("standard",),
+    "jax_transfer_guard_host_to_device": ("allow", None),
+    "jax_transfer_guard_device_to_device": ("allow", None),
+    "jax_transfer_guard_device_to_host": ("allow", None),
+}
+
+
 def _is_strict() -> bool:
-    config = jax.config
-    guards = (getattr(config, f"jax_transfer_guard_{way}") for way in _WAYS)
-    return (
-        config.jax_numpy_rank_promotion != "allow"
-        or config.jax_numpy_dtype_promotion != "standard"
-        or any(guard not in (None, "allow") for guard in guards)
-    )
-
-
-_WAYS = ("host_to_device", "device_to_device", "device_to_host")
+    return any(getattr(jax.config, switch) not in usual for switch, usual in _USUAL.items())
 
 
 class Argument(NamedTuple):

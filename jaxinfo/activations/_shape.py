@@ -217,7 +217,7 @@ def _pieces(samples: _Samples) -> list[Piece]:
         new = _Stretch(x[i], x[j], y[i], y[j], direction)
         if found:
             last = found[-1]
-            last.stop = new.start = 0.0 if last.stop <= 0 <= new.start else new.start
+            last.stop = new.start = _roundest(last.stop, new.start)
             if abs(new.at_start - last.at_stop) <= 1e4 * noise[i]:
                 # What moves has come within rounding of the level of a plateau.
                 if new.direction == 0 and last.direction != 0:
@@ -229,6 +229,13 @@ def _pieces(samples: _Samples) -> list[Piece]:
                 continue
         found.append(new)
     return [stretch.piece() for stretch in found]
+
+
+def _roundest(low: float, high: float) -> float:
+    """The number of fewest digits from `low` to `high`: what people write."""
+    if low <= 0 <= high:
+        return 0.0
+    return next(x for d in range(17) if low <= (x := float(f"{high:.{d}e}")) <= high)
 
 
 @dataclasses.dataclass

@@ -433,13 +433,13 @@ def test_wrong_shapes_are_refused_and_never_broadcast():
             for f in (*fs, M.measure_Pearson_correlation, M.measure_ACC):
                 if f is M.measure_ACC and name == "a vector":
                     a, b = a, b[:3]
-                with pytest.raises(ValueError, match="Expected arrays of shape"):
+                with pytest.raises(ValueError, match="must be an array|Expected arrays of shape"):
                     f(a, b)
-        with pytest.raises(ValueError, match="as many examples in all"):
+        with pytest.raises(ValueError, match="Here n = 12, as in `a`|as many examples in all"):
             M.measure_linear_CKA(X, Y[:5])
-        with pytest.raises(ValueError, match="`mask` must have one entry"):
+        with pytest.raises(ValueError, match="`mask` must"):
             M.measure_entropy(P, mask=MASK[:5])
-        with pytest.raises(ValueError, match="the same length"):
+        with pytest.raises(ValueError, match="Here n = 3, as in|the same length"):
             M.measure_NMI(np.zeros(3, int), np.zeros(2, int), 2)
         with pytest.raises(ValueError, match="at least two entries"):
             M.measure_hoyer_sparsity(np.ones((2, 1)))

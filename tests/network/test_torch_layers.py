@@ -168,7 +168,7 @@ def functions():
             fn(lambda x: x.view(-1, 2, 3).flip(1).transpose(1, 2).reshape(2, -1)),
             fn(lambda x: torch.stack(x.chunk(3, dim=-1), dim=1).squeeze(0)),
             fn(lambda x: x.repeat_interleave(2, dim=1).repeat(1, 2)),
-            fn(lambda x: x.long().float() + (x > 0).to(torch.float32)),
+            fn(lambda x: x.clamp(-9, 9).long().float() + (x > 0).to(torch.float32)),
             fn(
                 lambda x: (
                     x.sum() * torch.stack([torch.tril_indices(3, 2), torch.triu_indices(2, 3)])

@@ -29,6 +29,7 @@ WIDE = {
     "a sum": Function(lambda x: x.sum(1)),
     "a running sum": Function(lambda x: x.cumsum(1)),
     "a product": Function(lambda x: x.prod(1)),
+    "a cast": Function(lambda x: (x * 1e9).long().float()),
     "a hash": Buckets(1_000_003),
     "a square": Function(lambda x: (x.long() ** 2 > 10**10).float()),
     "a difference": Function(lambda x: (-x.long() - 2**31).float() / 2**31),

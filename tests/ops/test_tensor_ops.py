@@ -202,7 +202,7 @@ def test_every_documented_kernel_has_its_statistics():
         (("constant",), (2, 2), ValueError, "takes 1 to 2 numbers"),
         (("uniform", 0, 1, 2), (2, 2), ValueError, "takes 2 to 2 numbers"),
         (("eye", 1.0), (2, 2, 2), ValueError, "the diagonal is that of a matrix"),
-        ("uniform", (2, 2), ValueError, "a name and its numbers"),
+        ("uniform", (2, 2), ValueError, "`initKernel` must be a list"),
         ((), (2, 2), ValueError, "a name and its numbers"),
     ],
 )
