@@ -11,11 +11,10 @@ from typing import Any, TypeVar
 import equinox as eqx
 from jaxtyping import Array, Bool
 
+from ._kinds import MOST
 from ._tracing import is_traced
 
 T = TypeVar("T")
-
-_MOST_ENTRIES = 2**31 - 1  # so that 32 bits can number them
 
 _traced_checks = False
 
@@ -83,7 +82,7 @@ def sizes(**named: int) -> tuple[int, ...]:
     if any(size < 0 for size in named.values()):
         listed = ", ".join(f"`{name}` {size}" for name, size in named.items())
         raise ValueError(f"Sizes must be at least 0; got {listed}.")
-    if math.prod(named.values()) > _MOST_ENTRIES:
+    if math.prod(named.values()) > MOST:
         listed = " x ".join(f"{size} (`{name}`)" for name, size in named.items())
         raise ValueError(f"An array has at most 2**31 - 1 entries here; asked for {listed}.")
     return tuple(named.values())

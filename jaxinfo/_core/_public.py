@@ -19,7 +19,8 @@ def public(fn: F) -> F:
     What does not fit raises `TypeError` (another kind of object) or `ValueError` (an array of
     another shape or dtype, a word that is no choice), which names the argument, says what was
     expected and what came. Axes of one name have one size in all arguments. What an annotation
-    does not say (`Any`, or none) is not checked, and neither are values.
+    does not say (`Any`, or none) is not checked, and neither are values, but for the limits of
+    whole numbers (`Natural`, `Positive`).
 
     Integers and booleans where floating numbers are expected become such numbers, and a list of
     numbers where an array is expected becomes an array: nothing else is changed. It happens while
@@ -60,7 +61,7 @@ def public(fn: F) -> F:
         values = [
             place.checked(fn, value, sizes) for place, value in zip(places, args, strict=False)
         ]
-        for name in kwargs.keys() & expected.by_name.keys():
+        for name in filter(expected.by_name.__contains__, kwargs):
             kwargs[name] = expected.by_name[name].checked(fn, kwargs[name], sizes)
         return fn(*values, **kwargs)
 

@@ -70,17 +70,6 @@ def setting_of(
     intervention at hand, for `out_range="dynamic"`; `extend` lets `out_bins="dynamic"` raise the
     upper end of the range to a whole number of input bin widths.
     """
-    if isinstance(in_range, str):
-        raise ValueError(
-            f"`in_range` must be (lower, upper) or None, got {in_range!r}: the input range is where "
-            "the intervention draws, so only `out_range` can be 'dynamic'."
-        )
-    for name, value, usual in (
-        ("out_range", out_range, "(lower, upper), None"),
-        ("out_bins", out_bins, "a number"),
-    ):
-        if isinstance(value, str) and value != "dynamic":
-            raise ValueError(f"`{name}` must be {usual} or 'dynamic'; got {value!r}.")
     arrays, rest = eqx.partition(channel, eqx.is_array)
     # The weights of a layer, which may be divided among devices, are measured together.
     channel = eqx.combine(undivided(lambda arrays: arrays, arrays), rest)

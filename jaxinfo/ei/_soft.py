@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray, Real
 
-from .._core import is_traced, one_of, public
+from .._core import is_traced, public
 from ..info import AbstractEstimator, mutual_information
 from ._draws import ERROR_BLOCKS, held
 from ._intervention import BLOCK, Bounds, Setting
@@ -78,7 +78,6 @@ class Soft(AbstractMethod):
             raise ValueError(
                 f"`samples` must be even and positive, for two equal halves; got {self.samples}."
             )
-        one_of("kernel", self.kernel, ("linear", "gaussian"))
         if not is_traced(self.bandwidth) and not np.asarray(self.bandwidth) > 0:
             raise ValueError(f"`bandwidth` must be positive, in output bins; got {self.bandwidth}.")
 

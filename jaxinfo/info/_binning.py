@@ -8,19 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Real
 
-from .._core import as_real, checked, is_traced, one_of, power_of_two, public, whole
+from .._core import as_real, checked, is_traced, power_of_two, public, whole
 
 _MOST_BINS = 2**18
 
 
 def valid_bins(name: str, bins: Any) -> int:
     """The number of bins that argument `name` gives, or an error that names it."""
-    if not 2 <= whole(name, bins) <= _MOST_BINS:
+    bins = whole(name, bins)
+    if not 2 <= bins <= _MOST_BINS:
         raise ValueError(
             f"`{name}` must be at least 2, since one bin holds no bits, and at most {_MOST_BINS}; "
             f"got {bins}."
         )
-    return whole(name, bins)
+    return bins
 
 
 @public
@@ -82,7 +83,7 @@ class Binning(eqx.Module):
             f"smallest normal number; got ({_show(lower)}, {_show(upper)}).",
         )
         self.upper = upper
-        self.out_of_range = one_of("out_of_range", out_of_range, ("drop", "clip"))
+        self.out_of_range = out_of_range
 
     @property
     def width(self) -> Float[Array, "*#neurons"]:
@@ -148,7 +149,6 @@ class Binning(eqx.Module):
                [0.5 , 0.5 , 0.  , 0.  ],
                [0.25, 0.75, 0.  , 0.  ]], dtype=float32)
         """
-        one_of("kernel", kernel, tuple(_KERNELS))
         bandwidth = jnp.asarray(bandwidth, float)
         message = f"`bandwidth` must be positive, in bin widths; got {_show(bandwidth)}."
         bandwidth = checked(bandwidth, ~(bandwidth > 0), message)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray, Real
 
-from .._core import one_of, public
+from .._core import public
 from ..ei import ei, ei_parts, sensitivity
 from ..ei._arguments import layers_of
 from ..ei._method import AbstractMethod
@@ -61,7 +61,7 @@ def ei_penalty(
     >>> bool(jnp.any(grads.layers[0].weight != 0))
     True
     """
-    measure = _QUANTITIES[one_of("quantity", quantity, tuple(_QUANTITIES))]
+    measure = _QUANTITIES[quantity]
     if isinstance(model_or_topology, Topology):
         topology = model_or_topology
     else:
