@@ -32,7 +32,7 @@ from ._numerics import (
 )
 from ._public import public as public
 from ._random import uniform as uniform
-from ._tracing import is_traced as is_traced, values_now as values_now
+from ._tracing import called as called, is_traced as is_traced, values_now as values_now
 from ._words import (
     bits_for as bits_for,
     group_rows as group_rows,

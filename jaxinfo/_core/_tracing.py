@@ -7,7 +7,20 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core as jex
 from jaxtyping import Array
+
+_CALLS = {  # primitives that only call a jaxpr, by the parameter that holds it
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+}
 
 
 def is_traced(x: Any) -> bool:
@@ -22,3 +35,18 @@ def values_now(fn: Callable[[Array], Any], x: np.ndarray) -> Any:
     """
     with jax.ensure_compile_time_eval():
         return jax.jit(lambda x: fn(x))(jnp.asarray(x))
+
+
+def called(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
+    """The program that an operation only calls, or `None` for an operation that does more.
+
+    Of what is written in one way for each platform it is the way that is written for all others.
+    """
+    platforms = eqn.params.get("branches_platforms") or ()
+    if None in platforms:
+        return eqn.params["branches"][platforms.index(None)]
+    inner = eqn.params.get(_CALLS.get(eqn.primitive.name, ""))
+    # Asked in this order: since JAX 0.12 each jaxpr is a closed one, with constants of its own.
+    if inner is None or isinstance(inner, jex.ClosedJaxpr):
+        return inner
+    return jex.ClosedJaxpr(inner, ())

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._core import is_traced
+from .._core import called, is_traced
 
 _LENGTH = 3  # of the array that a function is traced with
 
@@ -30,7 +30,6 @@ _IDENTITIES = frozenset(
     sharding_constraint squeeze stop_gradient transpose""".split()
 )
 _ROUNDINGS = frozenset(("ceil", "floor", "round", "sign"))
-_LOOPS = frozenset(("while", "scan", "cond"))
 
 Value = int | np.generic  # the number of a value, or a constant
 
@@ -145,7 +144,7 @@ class _Reader:
         return [value(atom) for atom in jaxpr.outvars]
 
     def _results(self, eqn: jex.JaxprEqn, inputs: list[Value]) -> list[Value]:
-        inner = _called(eqn)
+        inner = called(eqn)
         if inner is not None:
             consts = [self.constant(c) for c in inner.consts]
             return self.read(inner.jaxpr, consts, inputs[len(inputs) - len(inner.jaxpr.invars) :])
@@ -187,20 +186,6 @@ def _keeps_all(eqn: jex.JaxprEqn) -> bool:
     starts, strides = eqn.params["start_indices"], eqn.params["strides"]
     whole = not any(starts) and (strides is None or set(strides) <= {1})
     return whole and _aval(eqn.outvars[0]).size >= _LENGTH
-
-
-def _called(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
-    """The program that an operation only calls; of those for several platforms the one for all."""
-    platforms = eqn.params.get("branches_platforms") or ()
-    if None in platforms:
-        return eqn.params["branches"][platforms.index(None)]
-    if eqn.primitive.name in _LOOPS:
-        return None
-    for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
-        if name in eqn.params:
-            inner = eqn.params[name]
-            return jex.ClosedJaxpr(inner, ()) if isinstance(inner, jex.Jaxpr) else inner
-    return None
 
 
 @contextlib.contextmanager

@@ -15,17 +15,8 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-_CALLS = {  # primitives that only call a jaxpr, by the parameter that holds it
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "checkpoint": "jaxpr",
-    "remat2": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-}
+from .._core import called
+
 _CUSTOM_RULES = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
 
 
@@ -194,20 +185,11 @@ def _inlined(eqn: jex.JaxprEqn) -> jex.ClosedJaxpr | None:
     """The jaxpr to put in place of a call, or `None` to keep the operation as it is.
 
     A function with a derivative rule of its own (`jax.nn.relu`) is kept whole, so that the rule
-    stays in force, unless parameters may meet data inside it. What is written in one way for each
-    platform is read as it is written for all others, if it is.
+    stays in force, unless parameters may meet data inside it.
     """
-    name = eqn.primitive.name
-    platforms = eqn.params.get("branches_platforms") or ()
-    if None in platforms:
-        return eqn.params["branches"][platforms.index(None)]
-    if name not in _CALLS or _CALLS[name] not in eqn.params:
-        return None
-    inner = eqn.params[_CALLS[name]]
-    if isinstance(inner, jex.Jaxpr):
-        inner = jex.ClosedJaxpr(inner, ())
-    if name in _CUSTOM_RULES and is_elementwise_jaxpr(inner.jaxpr):
-        return None
+    inner = called(eqn)
+    if inner is not None and eqn.primitive.name in _CUSTOM_RULES:
+        return None if is_elementwise_jaxpr(inner.jaxpr) else inner
     return inner
 
 
@@ -225,12 +207,11 @@ ELEMENTWISE = frozenset(
 def is_elementwise_jaxpr(jaxpr: jex.Jaxpr) -> bool:
     """Whether everything in it is elementwise, calls included."""
     for eqn in jaxpr.eqns:
-        name = eqn.primitive.name
-        if name in _CALLS and _CALLS[name] in eqn.params:
-            inner = eqn.params[_CALLS[name]]
-            if not is_elementwise_jaxpr(getattr(inner, "jaxpr", inner)):
+        inner = called(eqn)
+        if inner is not None:
+            if not is_elementwise_jaxpr(inner.jaxpr):
                 return False
-        elif name not in ELEMENTWISE and not _broadcasts_scalar(eqn):
+        elif eqn.primitive.name not in ELEMENTWISE and not _broadcasts_scalar(eqn):
             return False
     return True
 
