@@ -31,7 +31,7 @@ from ._numerics import (
     xlog2x as xlog2x,
 )
 from ._public import public as public
-from ._random import uniform as uniform
+from ._random import fold_in as fold_in, uniform as uniform
 from ._tracing import called as called, is_traced as is_traced, values_now as values_now
 from ._words import (
     bits_for as bits_for,

@@ -1,11 +1,11 @@
-"""Uniform numbers, as `jax.random` has them, drawn at the speed of arithmetic."""
+"""Uniform numbers and keys, as `jax.random` has them, drawn at the speed of arithmetic."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-from jaxtyping import Array, Float, PRNGKeyArray, UInt32
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -29,11 +29,10 @@ def uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
     True
     """
     size = math.prod(shape)
-    if str(jr.key_impl(key)) != "threefry2x32" or size >= 2**32:
+    if not _is_threefry(key) or size >= 2**32:
         return jr.uniform(key, shape)
-    data = jr.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     number = jnp.arange(size, dtype=jnp.uint32)
-    first, second = _threefry(data[0], data[1], jnp.zeros_like(number), number)
+    first, second = _threefry(key, number)
     dtype = jnp.result_type(float)
     if dtype == jnp.float64:
         bits = first.astype(jnp.uint64) << 32 | second
@@ -46,12 +45,32 @@ def uniform(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
     return (jax.lax.bitcast_convert_type(mantissa | one, dtype) - 1).reshape(shape)
 
 
+def fold_in(key: PRNGKeyArray, number: Int[Array, ""]) -> PRNGKeyArray:
+    """`jax.random.fold_in(key, number)`, as fast to compile as `uniform`, and for the same reason.
+
+    >>> import jax, jax.numpy as jnp
+    >>> key = jax.random.key(0)
+    >>> bool((fold_in(key, jnp.array(7)) == jax.random.fold_in(key, 7)).all())
+    True
+    """
+    if not _is_threefry(key):
+        return jr.fold_in(key, number)
+    data = jnp.stack(_threefry(key, number.astype(jnp.uint32)))
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return jr.wrap_key_data(data, impl="threefry2x32") if typed else data
+
+
+def _is_threefry(key: PRNGKeyArray) -> bool:
+    return str(jr.key_impl(key)) == "threefry2x32"
+
+
 def _threefry(
-    key0: UInt32[Array, ""], key1: UInt32[Array, ""], x: UInt32[Array, " n"], y: UInt32[Array, " n"]
-) -> tuple[UInt32[Array, " n"], UInt32[Array, " n"]]:
-    """Threefry-2x32 with 20 rounds."""
-    keys = (key0, key1, key0 ^ key1 ^ jnp.uint32(_PARITY))
-    x, y = x + keys[0], y + keys[1]
+    key: PRNGKeyArray, number: UInt32[Array, "*shape"]
+) -> tuple[UInt32[Array, "*shape"], UInt32[Array, "*shape"]]:
+    """Threefry-2x32 with 20 rounds of each number below $2^{32}$."""
+    data = jr.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    keys = (data[0], data[1], data[0] ^ data[1] ^ jnp.uint32(_PARITY))
+    x, y = jnp.full_like(number, keys[0]), number + keys[1]
     for group in range(5):
         for rotation in _ROTATIONS[group % 2]:
             x = x + y

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
-from .._core import uniform
+from .._core import fold_in, uniform
 from ._intervention import BLOCK, UnitDraw
 from ._sobol import sobol_points
 
@@ -19,7 +19,7 @@ Points = Literal["random", "lattice", "sobol"]
 
 def random_points(key: PRNGKeyArray, dimension: int) -> UnitDraw:
     """Independent uniform points: block `k` from `fold_in(key, k)`."""
-    return lambda block: uniform(jr.fold_in(key, block), (BLOCK, dimension))
+    return lambda block: uniform(fold_in(key, block), (BLOCK, dimension))
 
 
 _KOROBOV = 17797  # of order 2**30 modulo 2**32, as 5 modulo 8: the axes of a lattice are distinct
