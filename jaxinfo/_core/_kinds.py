@@ -210,20 +210,29 @@ def _fits(kind: Kind, value: Any, argument: str) -> bool:
 def _array(annotation: Any) -> Kind:
     """Of a jaxtyping annotation: its dtypes, and its axes by the words between its quotes."""
     name, axes = annotation.dtype.__name__, annotation.dim_str.split()
-    open_ended = [axis for axis in axes if _is_open(axis)]
-    least = len(axes) - len(open_ended)
+    before, after, is_open = _around_open_axes(axes)
+    least = len(before) + len(after)
     # Whole numbers and booleans are numbers, too.
     widened = name in ("Float", "Inexact", "Real", "Num")
 
+    @functools.cache
+    def is_named(dtype: np.dtype) -> bool:
+        return name == "Shaped" or dtype.name in annotation.dtypes
+
     def accept(value: Any, sizes: Sizes, argument: str) -> Any:
         x = _as_array(value)
-        known = name == "Shaped" or x.dtype.name in annotation.dtypes
-        if not known and not (widened and _is(x.dtype, jnp.integer, jnp.bool_)):
+        named, shape = is_named(x.dtype), x.shape
+        if not named and not (widened and _is(x.dtype, jnp.integer, jnp.bool_)):
             raise Unfit(right_type=True)
-        if x.ndim < least or (x.ndim > least and not open_ended):
+        if len(shape) < least or (len(shape) > least and not is_open):
             raise Unfit(right_type=True)
-        _match(axes, x.shape, sizes, argument)
-        return x if known else jnp.asarray(x, float)
+        _match(before, shape, sizes, argument)
+        _match(after, shape[len(shape) - len(after) :], sizes, argument)
+        if name != "Shaped" and _would_be_cut(x):
+            if not widened:
+                raise Unfit(_NEEDS_X64, right_type=True)
+            return jnp.asarray(x.astype(float))
+        return x if named else jnp.asarray(x, float)
 
     words = f"an array of {_WORDS.get(name, 'numbers')}" if axes else "a scalar"
     if axes and axes != ["..."]:
@@ -232,18 +241,28 @@ def _array(annotation: Any) -> Kind:
     return Kind(words, accept)
 
 
-def _is_open(axis: str) -> bool:
-    return axis.strip("#?").startswith(("*", "..."))
+def _would_be_cut(x: Any) -> bool:
+    """Whether JAX would keep the low half of some integer of NumPy alone, without a word."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "iu" or not x.size:
+        return False
+    limits = np.iinfo(jax.dtypes.canonicalize_dtype(x.dtype))
+    return not limits.min <= int(x.min()) <= int(x.max()) <= limits.max
+
+
+_NEEDS_X64 = "Integers of that size need `jax_enable_x64`."
+
+
+def _around_open_axes(axes: list[str]) -> tuple[list[str], list[str], bool]:
+    """The axes before those that `*name` or `...` leaves open, those after, and if there are such."""
+    for i, axis in enumerate(axes):
+        if axis.strip("#?").startswith(("*", "...")):
+            return axes[:i], axes[i + 1 :], True
+    return axes, [], False
 
 
 def _match(axes: list[str], shape: tuple[int, ...], sizes: Sizes, argument: str) -> None:
     """Hold the sizes of the axes against the numbers and the names that stand for them."""
-    first = next((i for i, axis in enumerate(axes) if _is_open(axis)), None)
-    if first is not None:
-        after = len(axes) - first - 1
-        axes = axes[:first] + axes[first + 1 :]
-        shape = shape[:first] + shape[len(shape) - after :]
-    for axis, size in zip(axes, shape, strict=True):
+    for axis, size in zip(axes, shape, strict=False):
         if axis.isdigit() and size != int(axis):
             raise Unfit(right_type=True)
         if axis.isidentifier() and axis != "_":
@@ -278,8 +297,7 @@ def _as_array(value: Any) -> Any:
     try:
         return jnp.asarray(value)
     except OverflowError:
-        hint = "Integers of that size need `jax_enable_x64`, or a float."
-        raise Unfit(hint, right_type=True) from None
+        raise Unfit(_NEEDS_X64, right_type=True) from None
     except (TypeError, ValueError):
         raise Unfit from None
 

@@ -46,6 +46,8 @@ def public(fn: F) -> F:
         fn.__init__ = public(made)
         return typing.cast(F, fn)
 
+    expectations = functools.cache(lambda: _expectations(fn))  # at the first call: names may follow
+
     @functools.wraps(fn)
     def at_the_door(*args: Any, **kwargs: Any) -> Any:
         if _is_strict():
@@ -55,7 +57,7 @@ def public(fn: F) -> F:
                 jax.transfer_guard("allow"),
             ):
                 return at_the_door(*args, **kwargs)
-        expected = _expectations(fn)
+        expected = expectations()
         sizes: Sizes = {}
         places = [*expected.places, *[expected.rest] * (len(args) - len(expected.places))]
         values = [
@@ -118,7 +120,6 @@ class Arguments(NamedTuple):
     by_name: dict[str, Argument]
 
 
-@functools.cache
 def _expectations(fn: Callable[..., Any]) -> Arguments:
     places, rest, by_name = [], Argument("", ()), {}
     try:

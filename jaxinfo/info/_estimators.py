@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core import as_real, public
-from ._entropy import mutual_information
+from .._core import as_real, public, safe_divide
 
 
 class AbstractEstimator(eqx.Module):
@@ -54,8 +53,12 @@ class PlugIn(AbstractEstimator):
 
     @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        empty = jnp.all(counts == 0, axis=(-2, -1), keepdims=True)
-        return mutual_information(jnp.where(empty, 1, counts))
+        n, rows, columns, total = with_margins(counts)
+        # The ratio keeps digits that a difference of three entropies would cancel.
+        ratio = safe_divide(safe_divide(n, rows) * total, columns)
+        nats = jnp.sum(n * jnp.log(jnp.where(n != 0, ratio, 1)), axis=(-2, -1))
+        total = jnp.maximum(total[..., 0, 0], 1)
+        return jnp.maximum(nats / total / math.log(2), 0)  # rounding of an independent table
 
     @public
     def with_bias(
@@ -102,6 +105,20 @@ class NonNegative(AbstractEstimator):
         return jnp.maximum(bits, 0), bias
 
 
+def with_margins(
+    counts: Int[Array, "*batch rows columns"],
+) -> tuple[
+    Float[Array, "*batch rows columns"],
+    Float[Array, "*batch rows 1"],
+    Float[Array, "*batch 1 columns"],
+    Float[Array, "*batch 1 1"],
+]:
+    """The counts as real numbers, with the sums of rows, of columns and of all."""
+    n = as_real(counts)
+    rows, columns = jnp.sum(n, axis=-1, keepdims=True), jnp.sum(n, axis=-2, keepdims=True)
+    return n, rows, columns, jnp.sum(rows, axis=-2, keepdims=True)
+
+
 def total_of(counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
     """How many samples each table holds: as a float, which a sum of integers may overflow."""
     return jnp.sum(as_real(counts), axis=(-2, -1))
@@ -122,20 +139,27 @@ def corrected(
 ) -> Float[Array, "*batch"]:
     r"""The plug-in value with $\ln n + c(n)$ in place of $\ln n$ in all four places.
 
-    $$\sum_{ij} \frac{n_{ij}}{N} [h(n_{ij}) + h(N) - h(n_{i\cdot}) - h(n_{\cdot j})],
-    \qquad h(n) = \ln n + c(n).$$
-
     The logarithm of a small count is too small on average; estimators differ in what they add to
     it. To add $c$ to the plug-in value, instead of subtracting entropies, keeps all digits in
-    float32 however many samples there are. `correction(n, N)` is $c$ in nats for the counts of each
-    table, in a row; it must be finite, also for $n = 0$.
+    float32 however many samples there are.
     """
-    n = as_real(counts)
-    rows, columns, total = jnp.sum(n, axis=-1), jnp.sum(n, axis=-2), jnp.sum(n, axis=(-2, -1))
-    of = jnp.maximum(total, 1)
+    return PlugIn()(counts) + added_by(correction, counts)
+
+
+def added_by(
+    correction: Correction, counts: Int[Array, "*batch rows columns"]
+) -> Float[Array, "*batch"]:
+    r"""What a correction of the logarithm of counts adds to the plug-in value, in bits:
+
+    $$\sum_{ij} \frac{n_{ij}}{N} [c(n_{ij}) + c(N) - c(n_{i\cdot}) - c(n_{\cdot j})].$$
+
+    `correction(n, N)` is $c$ in nats for the counts of each table, in a row; it must be finite,
+    also for $n = 0$.
+    """
+    n, rows, columns, total = with_margins(counts)
     # All four places in one row, so that the correction is compiled once.
-    places = ((n.reshape(*total.shape, -1), 1), (total[..., None], 1), (rows, -1), (columns, -1))
-    every = jnp.concatenate([place for place, _ in places], axis=-1)
-    signs = np.concatenate([np.full(place.shape[-1], sign, n.dtype) for place, sign in places])
-    nats = jnp.sum(signs * every * correction(every, of), axis=-1) / of
-    return PlugIn()(counts) + nats / math.log(2)
+    places = ((n, 1), (total, 1), (rows, -1), (columns, -1))
+    every = jnp.concatenate([x.reshape(*n.shape[:-2], -1) for x, _ in places], axis=-1)
+    signs = np.concatenate([np.full(math.prod(x.shape[-2:]), sign, n.dtype) for x, sign in places])
+    of = jnp.maximum(total[..., 0, 0], 1)
+    return jnp.sum(signs * every * correction(every, of), axis=-1) / of / math.log(2)

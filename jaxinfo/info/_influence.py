@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from .._core import as_real, public
 from ._corrected import leave_one_out
-from ._estimators import PlugIn
+from ._estimators import PlugIn, with_margins
 
 
 def influence_of_cells(
@@ -19,9 +19,8 @@ def influence_of_cells(
     $\log_2 \frac{n_{ij} N}{n_{i\cdot} n_{\cdot j}}$ with $\ln n + c(n)$ for $\ln n$, as in
     `Jackknife`. 0 in an empty cell.
     """
-    n = as_real(counts)
-    rows, columns = jnp.sum(n, axis=-1, keepdims=True), jnp.sum(n, axis=-2, keepdims=True)
-    total = jnp.maximum(jnp.sum(n, axis=(-2, -1), keepdims=True), 1)
+    n, rows, columns, total = with_margins(counts)
+    total = jnp.maximum(total, 1)
     seen = n != 0
     # Divided twice, since the product of two marginals may leave the exact integers of a float32.
     share = jnp.where(seen, n, 1) / jnp.where(seen, rows, 1)

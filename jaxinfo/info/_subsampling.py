@@ -12,8 +12,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .._core import as_real, public
-from ._estimators import AbstractEstimator, PlugIn, at_most_possible, corrected, total_of
+from .._core import public
+from ._estimators import (
+    AbstractEstimator,
+    PlugIn,
+    added_by,
+    at_most_possible,
+    total_of,
+    with_margins,
+)
 
 _SUMMED_MEAN = 16.0  # up to this mean the distribution is summed, above it a series errs by 3e-6
 _TERMS = 48  # which reach eight standard deviations past that mean
@@ -77,7 +84,7 @@ def _nested(counts: Array) -> tuple[Array, Array, Array]:
             looked_up = jnp.take_along_axis(table, number, axis=-1)
             return jnp.where(n < _TABLED, looked_up, _series(n, drawn[..., None], of[..., None]))
 
-        return jnp.where(total < 8, 0, corrected(counts, correction) - plug_in)
+        return jnp.where(total < 8, 0, added_by(correction, counts))
 
     half, quarter = jax.vmap(excess)(jnp.array([2.0, 4.0]))
     return plug_in, half, quarter
@@ -102,9 +109,8 @@ class ShuffledNull(AbstractEstimator):
 
     @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
-        n = as_real(counts)
-        rows, columns = jnp.sum(n, axis=-1, keepdims=True), jnp.sum(n, axis=-2, keepdims=True)
-        total = jnp.maximum(jnp.sum(n, axis=(-2, -1), keepdims=True), 1)
+        _, rows, columns, total = with_margins(counts)
+        total = jnp.maximum(total, 1)
         mean = rows * columns / total
         nats = jnp.sum(mean / total * _relative_mean(rows, columns, total), axis=(-2, -1))
         return PlugIn()(counts) - nats / math.log(2)

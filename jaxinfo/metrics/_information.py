@@ -1,5 +1,8 @@
 """Entropy of predictions and agreement of labellings, in **bits** where they are information."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
@@ -13,6 +16,7 @@ _MOST_LABELS = 46340
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_entropy(
     p: Float[Input, "n classes"], preserve_batch: bool = False, *, mask: Mask = None
 ) -> Score:
@@ -27,10 +31,11 @@ def measure_entropy(
     Array(1., dtype=float32)
     """
     (p,) = rows("(n, classes)", mask, p=p)
-    return over_batch(jnp.sum(-xlog2x(p), axis=1), preserve_batch, mask)
+    return over_batch(0 - jnp.sum(xlog2x(p), axis=1), preserve_batch, mask)  # and not -0.0
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_perplexity(
     p: Float[Input, "n classes"], preserve_batch: bool = False, *, mask: Mask = None
 ) -> Score:
@@ -50,6 +55,7 @@ def measure_perplexity(
 
 
 @public
+@functools.partial(jax.jit, static_argnames="n_labels")
 def measure_NMI(
     labels_true: Integer[Input, " n"],
     labels_pred: Integer[Input, " n"],
@@ -83,6 +89,7 @@ def measure_NMI(
 
 
 @public
+@functools.partial(jax.jit, static_argnames="n_labels")
 def measure_ARI(
     labels_true: Integer[Input, " n"],
     labels_pred: Integer[Input, " n"],

@@ -5,8 +5,11 @@ instead of their mean, and `mask`, which says which examples count (those outsid
 column). All raise a `ValueError` for arrays whose shapes differ: nothing is broadcast.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Integer, Num
+from jaxtyping import Array, ArrayLike, Bool, Float, Integer, Num, Real
 
 from .._core import nan_where, public
 from ._batch import Input, over_batch, rows
@@ -16,6 +19,7 @@ Mask = Bool[Input, " n"] | None
 
 
 @public
+@jax.jit
 def measure_ACC(
     mu: Num[Input, "n classes"],
     y: Num[Input, "n classes"] | Integer[Input, " n"],
@@ -42,6 +46,7 @@ def measure_ACC(
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_MSE(
     mu: Num[Input, "n d"],
     x: Num[Input, "n d"],
@@ -62,10 +67,11 @@ def measure_MSE(
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_BCE(
     p: Float[Input, "n d"],
     x: Num[Input, "n d"],
-    offset: float = 1e-7,
+    offset: Real[ArrayLike, ""] = 1e-7,
     preserve_batch: bool = False,
     *,
     mask: Mask = None,
@@ -83,14 +89,15 @@ def measure_BCE(
     """
     p, x = rows("(n, d)", mask, p=p, x=x)
     log_p, log_q = _log_clipped(p, offset), _log_complement(p, offset)
-    return over_batch(-jnp.sum(_times(x, log_p) + _times(1 - x, log_q), 1), preserve_batch, mask)
+    return over_batch(0 - jnp.sum(_times(x, log_p) + _times(1 - x, log_q), 1), preserve_batch, mask)
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_CatNLL(
     p: Float[Input, "n classes"],
     x: Num[Input, "n classes"],
-    offset: float = 1e-7,
+    offset: Real[ArrayLike, ""] = 1e-7,
     preserve_batch: bool = False,
     *,
     mask: Mask = None,
@@ -104,10 +111,11 @@ def measure_CatNLL(
     Array(1.3862944, dtype=float32)
     """
     p, x = rows("(n, classes)", mask, p=p, x=x)
-    return over_batch(-jnp.sum(_times(x, _log_clipped(p, offset)), axis=1), preserve_batch, mask)
+    return over_batch(0 - jnp.sum(_times(x, _log_clipped(p, offset)), axis=1), preserve_batch, mask)
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_KLD(
     p_xHat: Float[Input, "n classes"],
     p_x: Float[Input, "n classes"],
@@ -138,13 +146,13 @@ def measure_KLD(
     )
 
 
-def _log_clipped(p: Array, offset: float) -> Array:
+def _log_clipped(p: Array, offset: Real[ArrayLike, ""]) -> Array:
     low, high = p <= offset, p >= 1 - offset
     middle = jnp.log(jnp.where(low | high, 0.5, p))
     return jnp.where(low, jnp.log(offset), jnp.where(high, jnp.log1p(-offset), middle))
 
 
-def _log_complement(p: Array, offset: float) -> Array:
+def _log_complement(p: Array, offset: Real[ArrayLike, ""]) -> Array:
     low, high = p <= offset, p >= 1 - offset
     middle = jnp.log1p(-jnp.where(low | high, 0.5, p))
     return jnp.where(low, jnp.log1p(-offset), jnp.where(high, jnp.log(offset), middle))

@@ -1,5 +1,6 @@
 """How alike two layers respond."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
@@ -10,6 +11,7 @@ Mask = Bool[Input, " n"] | None
 
 
 @public
+@jax.jit
 def measure_Pearson_correlation(
     a: Num[Input, "n d"], b: Num[Input, "n d"], *, mask: Mask = None
 ) -> Float[Array, " d"]:
@@ -37,6 +39,7 @@ def _correlation(a: Array, b: Array, mask: Mask) -> Float[Array, " d"]:
 
 
 @public
+@jax.jit
 def measure_linear_CKA(
     a: Num[Input, "n d1"], b: Num[Input, "n d2"], *, mask: Mask = None
 ) -> Float[Array, ""]:

@@ -1,7 +1,9 @@
 """How many neurons are active, how unevenly, how regularly."""
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Num
 
@@ -14,6 +16,7 @@ Codes = Num[Input, "n d"] | Bool[Input, "n d"]
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_sparsity(
     codes: Codes,
     tolerance: ArrayLike = 0.0,
@@ -39,6 +42,7 @@ def measure_sparsity(
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_hoyer_sparsity(
     codes: Codes, preserve_batch: bool = False, *, mask: Mask = None
 ) -> Score:
@@ -68,6 +72,7 @@ def measure_hoyer_sparsity(
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_gini_index(codes: Codes, preserve_batch: bool = True, *, mask: Mask = None) -> Score:
     r"""Gini index of the sizes of a code's entries, in increasing order $|x|_{(1)}, \dots$:
 
@@ -90,6 +95,7 @@ def measure_gini_index(codes: Codes, preserve_batch: bool = True, *, mask: Mask 
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_firingRate(
     spikes: Num[Input, "steps neurons"] | Bool[Input, "steps neurons"], preserve_batch: bool = False
 ) -> Float[Array, "1 neurons"] | Float[Array, ""]:
@@ -105,6 +111,7 @@ def measure_firingRate(
 
 
 @public
+@functools.partial(jax.jit, static_argnames="preserve_batch")
 def measure_fanoFactor(
     spikes: Num[Input, "steps neurons"] | Bool[Input, "steps neurons"], preserve_batch: bool = False
 ) -> Float[Array, "1 neurons"] | Float[Array, ""]:
