@@ -1,5 +1,7 @@
 """Fixtures of all tests, and the law of the golden data's place."""
 
+import functools
+import gc
 import importlib.util
 import json
 import os
@@ -11,9 +13,11 @@ import jax
 import jax.random as jr
 import numpy as np
 import pytest
+from jax._src.interpreters import mlir
 
-# Most of the time of these tests is LLVM polishing code that runs once. XLA's own passes, where
-# arithmetic is rearranged, stay on. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` tests with all of it.
+# Most of the time of these tests goes into compiling some 18 000 small programs, most of them once.
+# XLA's own passes, where arithmetic is rearranged, stay on; LLVM's polishing goes.
+# `JAX_DISABLE_MOST_OPTIMIZATIONS=0 pytest` tests with all of it.
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     jax.config.update("jax_disable_most_optimizations", True)
     # Loops straight to LLVM and not by way of MLIR, and one module a program: a third of the time.
@@ -27,6 +31,11 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
         )
         # For this process, and those that tests start.
         os.environ["XLA_FLAGS"] = flags if tried.returncode == 0 else ""
+    # One MLIR context serves all programs: a new one for each takes a fifth of the time of a small
+    # one and most of the memory. And tracing makes many objects that live on.
+    if hasattr(mlir, "make_ir_context"):
+        mlir.make_ir_context = functools.lru_cache(mlir.make_ir_context)
+    gc.set_threshold(200_000, 50, 1000)
 
 # Without torch the tests of imports are skipped, and all else passes.
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -51,13 +60,6 @@ def getkey(request):
     seed = sum(map(ord, request.node.nodeid)) % 2**31
     keys = iter(jr.split(jr.key(seed), 1000))
     return lambda: next(keys)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def forget_compilations():
-    """Compiled programs of a file of tests serve no other, and take gigabytes together."""
-    yield
-    jax.clear_caches()
 
 
 @pytest.fixture
