@@ -1,6 +1,5 @@
 """Fixtures of all tests, and the law of the golden data's place."""
 
-import functools
 import gc
 import importlib.util
 import json
@@ -32,9 +31,11 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
         # For this process, and those that tests start.
         os.environ["XLA_FLAGS"] = flags if tried.returncode == 0 else ""
     # One MLIR context serves all programs: a new one for each takes a fifth of the time of a small
-    # one and most of the memory. And tracing makes many objects that live on.
+    # one and most of the memory. A program that is made while another is has one of its own.
     if hasattr(mlir, "make_ir_context"):
-        mlir.make_ir_context = functools.lru_cache(mlir.make_ir_context)
+        new_context, shared = mlir.make_ir_context, mlir.make_ir_context()
+        mlir.make_ir_context = lambda: shared if mlir.ir.Context.current is None else new_context()
+    # Tracing makes many objects that live on.
     gc.set_threshold(200_000, 50, 1000)
 
 # Without torch the tests of imports are skipped, and all else passes.

@@ -92,7 +92,7 @@ def _with_finite_outputs(channel: Channel) -> Channel:
     """The channel, checked: NaN or infinite weights would only look like outputs out of range."""
     return checked(
         channel,
-        _not_finite(channel),
+        _not_finite(channel.unnamed),
         f"Channel {channel.name!r} gives NaN or infinity before its activation. Check the weights "
         "and biases that lead to it for NaN, infinity or overflow.",
     )

@@ -24,6 +24,11 @@ class Setting(eqx.Module):
     in_binning: Binning
     out_binning: Binning
 
+    @property
+    def unnamed(self) -> "Setting":
+        """The setting as compiled programs see it: for layers of one shape it is the same."""
+        return Setting(self.channel.unnamed, self.in_binning, self.out_binning)
+
     def inputs(self, unit: Float[Array, "n n_in"]) -> Float[Array, "n n_in"]:
         """Points of the unit cube, spread over the input range."""
         lower, upper = self.in_binning.lower, self.in_binning.upper

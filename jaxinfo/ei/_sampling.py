@@ -77,7 +77,7 @@ class Sampling(AbstractSampling):
     ) -> PairsResult:
         """Every pair, and the standard error of their sum by the delta method."""
         estimator = self._estimator(estimator)
-        result = measure_parts(setting, _required(key), self, estimator, with_error)
+        result = measure_parts(setting.unnamed, _required(key), self, estimator, with_error)
         return self._warned(setting, result)
 
     def sensitivity(
@@ -90,7 +90,7 @@ class Sampling(AbstractSampling):
     ) -> PairsResult:
         """Every pair, from as many samples for each input."""
         estimator = self._estimator(estimator)
-        result = measure_sensitivity(setting, _required(key), self, estimator, with_error)
+        result = measure_sensitivity(setting.unnamed, _required(key), self, estimator, with_error)
         return self._warned(setting, result)
 
     def vector(
@@ -102,17 +102,17 @@ class Sampling(AbstractSampling):
                 "`extrapolate` cancels a bias in 1/N, which vector EI does not have while most "
                 "states are seen once; give `samples` or `threshold` instead."
             )
-        return self._warned(setting, measure_vector(setting, _required(key), self, groups))
+        return self._warned(setting, measure_vector(setting.unnamed, _required(key), self, groups))
 
     def noise_range(self, setting: Setting, key: PRNGKeyArray | None) -> Bounds:
         """The extremes of the samples."""
-        return observed_range(setting, _required(key), self)
+        return observed_range(setting.unnamed, _required(key), self)
 
     def silent_range(
         self, setting: Setting, key: PRNGKeyArray | None
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The extremes of the samples of all inputs."""
-        return observed_alone(setting, _required(key), self)
+        return observed_alone(setting.unnamed, _required(key), self)
 
     def _estimator(self, estimator: AbstractEstimator | None) -> AbstractEstimator:
         if self.extrapolate and estimator is not None:

@@ -90,7 +90,7 @@ class Soft(AbstractMethod):
         with_error: bool = False,
     ) -> PairsResult:
         """Every pair, and the standard error of their sum by the delta method."""
-        return _soft_parts(setting, _prepared(key, estimator), self, with_error)
+        return _soft_parts(setting.unnamed, _prepared(key, estimator), self, with_error)
 
     def sensitivity(
         self,
@@ -101,7 +101,7 @@ class Soft(AbstractMethod):
         with_error: bool = False,
     ) -> PairsResult:
         """Every pair, from as many samples for each input."""
-        return _soft_sensitivity(setting, _prepared(key, estimator), self, with_error)
+        return _soft_sensitivity(setting.unnamed, _prepared(key, estimator), self, with_error)
 
     def vector(
         self, setting: Setting, key: PRNGKeyArray | None, groups: tuple[Group, ...]
@@ -116,7 +116,7 @@ class Soft(AbstractMethod):
                     f"{bins[0]} bins and {len(outputs)} outputs of {bins[1]} have {cells:.2g}, more "
                     f"than {_VECTOR_CELLS}. Use fewer bins, smaller groups, or `Sampling()`."
                 )
-        return _soft_vector(setting, _prepared(key, None), self, groups)
+        return _soft_vector(setting.unnamed, _prepared(key, None), self, groups)
 
     def noise_range(self, setting: Setting, key: PRNGKeyArray | None) -> Bounds:
         """The extremes of the samples, without a gradient."""

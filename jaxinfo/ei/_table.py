@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..activations import Activation
-from ..info import Binning, mutual_information
+from ..info import Binning
+from ..info._entropy import shared_bits
 from ._intervention import Setting
 from ._inverse import activation_of, branches
 from ._uniform_sum import (
@@ -123,7 +124,9 @@ def noise_pairs(column: Column) -> Pairs:
     if column.half.shape[0] <= size.boxes + 2:
         return _with_boxes(column)
     comparable = all_comparable(column.half, size)
-    return jax.lax.cond(comparable, _without_boxes, _with_boxes, column)
+    # What is computed again in the backward pass need not be handed from branch to branch.
+    ways = map(jax.checkpoint, (_without_boxes, _with_boxes))
+    return jax.lax.cond(comparable, *ways, column)
 
 
 def silent_pairs(column: Column) -> Pairs:
@@ -241,9 +244,10 @@ def _over_inputs(column: Column, pair: Callable[..., Pairs], *rows: Any, terms: 
     corners = 2 ** precision(column.half.dtype).boxes
     edges = column.edges.size
     block = max(1, _CHUNK // (column.bins * (terms + corners * edges)))
-    if block >= n:
+    if n == 1:
         return jax.vmap(pair)(*rows)
-    block = -(-n // -(-n // block))
+    # At least two blocks: XLA fuses what makes the rows into all that reads them, but for a loop's.
+    block = -(-n // max(2, -(-n // block)))
     return jax.lax.map(lambda row: jax.checkpoint(pair)(*row), rows, batch_size=block)
 
 
@@ -327,15 +331,15 @@ def _read(column: Column, table: Array, half: Array, off: Array) -> Pairs:
 
 @jax.custom_jvp
 def information(table: Float[Array, "rows columns"]) -> Float[Array, ""]:
-    """`mutual_information`, of which the derivative remembers one array."""
-    return mutual_information(table)
+    """The mutual information of a table, of which the derivative remembers one array."""
+    return shared_bits(table / jnp.sum(table))
 
 
 @information.defjvp
 def _(primals, tangents):
     """One array to remember: $\\partial I / \\partial p = \\log_2 (p / r q) - I$ for $p$ of sum 1."""
     (table,), (moved,) = primals, tangents
-    bits, total = mutual_information(table), jnp.sum(table)
+    bits, total = information(table), jnp.sum(table)
     ratio = table * total / (jnp.sum(table, axis=1, keepdims=True) * jnp.sum(table, axis=0))
     slope = jnp.log2(jnp.where(table > 0, ratio, 1)) - bits
     return bits, jnp.sum(slope * moved) / total

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._core import as_real, public
-from ._estimators import AbstractEstimator, at_most_possible
+from ._estimators import AbstractEstimator, at_most_possible, in_a_row
 from ._subsampling import judged
 
 
@@ -29,9 +29,8 @@ class ChaoShen(AbstractEstimator):
     @public
     def __call__(self, counts: Int[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
         n = as_real(counts)
-        cells = n.reshape(*n.shape[:-2], -1)
         rows, columns = jnp.sum(n, axis=-1), jnp.sum(n, axis=-2)
-        return at_most_possible(_entropy(rows) + _entropy(columns) - _entropy(cells), counts)
+        return at_most_possible(_entropy(rows) + _entropy(columns) - _entropy(in_a_row(n)), counts)
 
     @public
     def with_bias(

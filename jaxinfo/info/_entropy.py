@@ -51,7 +51,11 @@ def mutual_information(table: Num[ArrayLike, "*batch rows columns"]) -> Float[Ar
     >>> mutual_information(jnp.eye(4))  # four values, copied faithfully
     Array(2., dtype=float32)
     """
-    p = _normalised(table, axis=(-2, -1))
+    return shared_bits(_normalised(table, axis=(-2, -1)))
+
+
+def shared_bits(p: Float[Array, "*batch rows columns"]) -> Float[Array, "*batch"]:
+    """The mutual information of a table of probabilities, which add up to 1 as they are."""
     rows, columns = jnp.sum(p, axis=-1, keepdims=True), jnp.sum(p, axis=-2, keepdims=True)
     # The ratio keeps digits that a difference of three entropies would cancel.
     present = p != 0  # also where it is NaN, which must not be lost

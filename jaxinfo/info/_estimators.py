@@ -128,7 +128,7 @@ def at_most_possible(
     bits: Float[Array, "*batch"], counts: Int[Array, "*batch rows columns"]
 ) -> Float[Array, "*batch"]:
     """`bits`, but no more than the smaller side of the table can hold."""
-    return jnp.minimum(bits, math.log2(min(counts.shape[-2:])))
+    return jnp.minimum(bits, math.log2(max(1, min(counts.shape[-2:]))))
 
 
 Correction = Callable[[Float[Array, "*batch n"], Float[Array, "*batch"]], Float[Array, "*batch n"]]
@@ -159,7 +159,12 @@ def added_by(
     n, rows, columns, total = with_margins(counts)
     # All four places in one row, so that the correction is compiled once.
     places = ((n, 1), (total, 1), (rows, -1), (columns, -1))
-    every = jnp.concatenate([x.reshape(*n.shape[:-2], -1) for x, _ in places], axis=-1)
+    every = jnp.concatenate([in_a_row(x) for x, _ in places], axis=-1)
     signs = np.concatenate([np.full(math.prod(x.shape[-2:]), sign, n.dtype) for x, sign in places])
     of = jnp.maximum(total[..., 0, 0], 1)
     return jnp.sum(signs * every * correction(every, of), axis=-1) / of / math.log(2)
+
+
+def in_a_row(x: Float[Array, "*batch rows columns"]) -> Float[Array, "*batch cells"]:
+    *batch, rows, columns = x.shape
+    return x.reshape(*batch, rows * columns)  # not -1, which is unknown where there is no table

@@ -1,5 +1,6 @@
 """The channel: all that effective information ever sees of a network."""
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -140,6 +141,13 @@ class Channel(eqx.Module):
             affine=self.affine,
             name=self.name,
         )
+
+    @property
+    def unnamed(self) -> "Channel":
+        """The same channel without its name: what is compiled for it serves any other name."""
+        twin = copy.copy(self)
+        object.__setattr__(twin, "name", "")  # frozen for users
+        return twin
 
     @property
     def n_in(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import jax.core
 import jax.extend.core as jex
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from .._core import called
@@ -50,8 +51,9 @@ class Constant:
 class Program:
     """Operations in order. Values `0 ... len(inputs) - 1` are the inputs, then the constants.
 
-    Equal only to itself: a program is made once per model structure and shape (`trace` caches), so
-    that a jitted function with a program among its static arguments compiles once.
+    Equal only to itself: a program is made once per model structure and shape (`structure_of` and
+    `part` keep them), so that a jitted function with a program among its static arguments compiles
+    once.
     """
 
     ops: tuple[Op, ...]
@@ -99,6 +101,34 @@ class Program:
                 wanted.update(op.values_in)
         return tuple(reversed(ops))
 
+    def part(self, source: int, target: int) -> "tuple[Program, tuple[int, ...]]":
+        """What leads from one value to another, and which inputs and constants it reads besides.
+
+        A program of its own, with the source as its first input, these as the others, and numbers
+        of its own: parts that do the same, of one program or of two, are the same program. So what
+        is compiled for one layer serves all layers of its shape.
+        """
+        steps = [self.ops[i] for i in self.needed_for(target, (source,))]
+        read = [v for op in steps for v in op.values_in] + [target]
+        first_made = self.n_inputs + self.n_constants
+        others = tuple(dict.fromkeys(v for v in read if v < first_made and v != source))
+        values = [source, *others, *(v for op in steps for v in op.outputs if v != source)]
+        number = {value: i for i, value in enumerate(values)}
+        # A source that is made along the way, together with a value that is needed, is not read.
+        spare = len(values)
+        ops = tuple(
+            Op(
+                op.primitive,
+                op.params,
+                tuple(number[v] if isinstance(v, int) else v for v in op.inputs),
+                tuple(spare if v == source else number[v] for v in op.outputs),
+                "",
+            )
+            for op in steps
+        )
+        shapes = tuple(self.shapes[value] for value in (*values, source))
+        return _the_one(Program(ops, shapes, 1 + len(others), 0, (number[target],))), others
+
     def evaluate(
         self,
         target: int,
@@ -117,6 +147,33 @@ class Program:
             results = bind(op, operands)
             known.update((v, r) for v, r in zip(op.outputs, results, strict=True) if v not in given)
         return known[target]
+
+
+_parts: dict[Any, Program] = {}
+
+
+def _the_one(program: Program) -> Program:
+    """The first of all programs that do the same, where that can be told."""
+    key = (
+        tuple(
+            (op.primitive, tuple(sorted(op.params.items())), *map(_key, op.inputs), op.outputs)
+            for op in program.ops
+        ),
+        tuple((shape.shape, shape.dtype) for shape in program.shapes),
+        program.n_inputs,
+        program.outputs,
+    )
+    try:
+        return _parts.setdefault(key, program)
+    except TypeError:  # an option that cannot be hashed
+        return program
+
+
+def _key(value: "int | Constant") -> Any:
+    if isinstance(value, int):
+        return value
+    number = np.asarray(value.value)
+    return number.dtype, number.shape, number.tobytes()
 
 
 def bind(op: Op, operands: Sequence[ArrayLike]) -> Sequence[Array]:

@@ -142,15 +142,8 @@ class Topology(eqx.Module):
         in_box = central_box(shapes[start.input].shape, (), "full")
         if spatial == "position":
             in_box = receptive_box(program, start.input, end.pre, out_box)
-        fn = _Cut(
-            tuple(self._leaves()),
-            program,
-            start.input,
-            end.pre,
-            in_box,
-            out_box,
-            end.positions if spatial == "position" else (),
-        )
+        positions = end.positions if spatial == "position" else ()
+        fn = self._cut(start.input, end.pre, in_box, out_box, positions)
         affine = is_affine(program, start.input, end.pre)
         chosen = end.activation if activation is None else as_activation(activation)
         channel = Channel(
@@ -178,8 +171,7 @@ class Topology(eqx.Module):
         in_box, out_box = (
             central_box(shapes[v].shape, (), "full") for v in (place.input, place.product)
         )
-        program = self._structure.program
-        fn = _Cut(tuple(self._leaves()), program, place.input, place.product, in_box, out_box, ())
+        fn = self._cut(place.input, place.product, in_box, out_box, ())
         return Channel(fn, shapes[place.input].shape, affine=True, name=place.name)
 
     @property
@@ -241,6 +233,13 @@ class Topology(eqx.Module):
             if place.name in replace:
                 known[place.output] = replace[place.name](pre)
         return pre_activations, evaluate(self._structure.program.outputs[0], leaves, known)
+
+    def _cut(
+        self, source: int, target: int, in_box: Box, out_box: Box, positions: tuple[int, ...]
+    ) -> "_Cut":
+        program, others = _part(self._structure.program, source, target)
+        leaves = self._leaves()
+        return _Cut(tuple(leaves[i] for i in others), program, in_box, out_box, positions)
 
     def _leaves(self) -> list[Array]:
         params, _ = eqx.partition((self.model, self.args), is_array)
@@ -350,24 +349,28 @@ def topology_of(model: Callable[..., Any], x: Any, *args: Any) -> Topology:
     return Topology(model, arguments, structure, tuple(constants))
 
 
+@functools.lru_cache(maxsize=4096)
+def _part(program: Program, source: int, target: int) -> tuple[Program, tuple[int, ...]]:
+    """See `Program.part`; kept, since what is compiled with it goes by its identity."""
+    return program.part(source, target)
+
+
 class _Cut(eqx.Module):
-    """The function from a box of one value of a program to a box of another."""
+    """The function from a box of the first input of a program to a box of its output."""
 
     leaves: tuple[Array, ...]
     program: Program = eqx.field(static=True)
-    source: int = eqx.field(static=True)
-    target: int = eqx.field(static=True)
     in_box: Box = eqx.field(static=True)
     out_box: Box = eqx.field(static=True)
     positions: tuple[int, ...] = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
-        whole = self.program.shapes[self.source]
+        whole = self.program.shapes[0]
         x = x.astype(whole.dtype)
         if x.shape != whole.shape:
             # Outside the receptive field the value does not matter.
             x = jnp.zeros(whole.shape, whole.dtype).at[_slices(self.in_box)].set(x)
-        value = self.program.evaluate(self.target, self.leaves, {self.source: x})
+        value = self.program.evaluate(self.program.outputs[0], (x, *self.leaves))
         return jnp.squeeze(value[_slices(self.out_box)], axis=self.positions)
 
 
