@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ._core import as_inexact, public
+from ._core import as_inexact, nan_where, public
 from .activations import spike
 
 SpikeFunction = Callable[..., Array]
@@ -80,12 +80,12 @@ class StraightThrough(AbstractSurrogate):
     """
 
     @public
-    def smooth(self, x: Array) -> Array:
+    def smooth(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return x
 
     @public
-    def derivative(self, x: Array) -> Array:
-        return jnp.ones_like(x)
+    def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        return nan_where(jnp.isnan(x), jnp.ones_like(x))
 
 
 class Triangular(AbstractSurrogate):
@@ -100,13 +100,13 @@ class Triangular(AbstractSurrogate):
     alpha: Parameter = eqx.field(converter=_parameter, default=2.0)
 
     @public
-    def smooth(self, x: Array) -> Array:
+    def smooth(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         alpha = self.alpha.astype(x.dtype)
         near = jnp.clip(x, -1 / alpha, 1 / alpha)
         return near - alpha * near * jnp.abs(near) / 2
 
     @public
-    def derivative(self, x: Array) -> Array:
+    def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jnp.maximum(0, 1 - self.alpha.astype(x.dtype) * jnp.abs(x))
 
 
@@ -122,12 +122,12 @@ class PiecewiseQuadratic(AbstractSurrogate):
     beta: Parameter = eqx.field(converter=_parameter, default=1.0)
 
     @public
-    def smooth(self, x: Array) -> Array:
+    def smooth(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         near = jnp.clip(self.beta.astype(x.dtype) * x, -1, 1)
         return near - near * jnp.abs(near) / 2
 
     @public
-    def derivative(self, x: Array) -> Array:
+    def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         beta = self.beta.astype(x.dtype)
         return beta * jnp.maximum(0, 1 - beta * jnp.abs(x))
 
@@ -147,11 +147,11 @@ class Arctan(AbstractSurrogate):
     alpha: Parameter = eqx.field(converter=_parameter, default=2.0)
 
     @public
-    def smooth(self, x: Array) -> Array:
+    def smooth(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jnp.arctan(jnp.pi * self.alpha.astype(x.dtype) / 2 * x) / jnp.pi
 
     @public
-    def derivative(self, x: Array) -> Array:
+    def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return 1 / (1 + jnp.square(jnp.pi * self.alpha.astype(x.dtype) / 2 * x)) / jnp.pi
 
 
@@ -172,14 +172,14 @@ class SecantLIF(AbstractSurrogate):
     c2: Parameter = eqx.field(converter=_parameter, default=0.08)
 
     @public
-    def smooth(self, x: Array) -> Array:
+    def smooth(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         c1, c2 = self.c1.astype(x.dtype), self.c2.astype(x.dtype)
-        return jnp.where(x > 0, c1 * jnp.tanh(c2 * x), 0)
+        return jnp.where(x <= 0, 0, c1 * jnp.tanh(c2 * x))
 
     @public
-    def derivative(self, x: Array) -> Array:
+    def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         c1, c2 = self.c1.astype(x.dtype), self.c2.astype(x.dtype)
-        return jnp.where(x > 0, c1 * c2 * (1 - jnp.square(jnp.tanh(c2 * x))), 0)
+        return jnp.where(x <= 0, 0, c1 * c2 * (1 - jnp.square(jnp.tanh(c2 * x))))
 
 
 class FastSigmoid(AbstractSurrogate):
@@ -194,7 +194,7 @@ class FastSigmoid(AbstractSurrogate):
     beta: Parameter = eqx.field(converter=_parameter, default=10.0)
 
     @public
-    def smooth(self, x: Array) -> Array:
+    def smooth(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         beta = self.beta.astype(x.dtype)
         far = jnp.abs(x) > 1  # there the same over x, or it would be infinite over infinite
         near, rest = jnp.where(far, 0, x), jnp.where(far, x, 1)
@@ -202,7 +202,7 @@ class FastSigmoid(AbstractSurrogate):
         return jnp.where(far, beyond, near / (1 + beta * jnp.abs(near)))
 
     @public
-    def derivative(self, x: Array) -> Array:
+    def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return 1 / jnp.square(1 + self.beta.astype(x.dtype) * jnp.abs(x))
 
 
@@ -218,12 +218,12 @@ class Gaussian(AbstractSurrogate):
     sigma: Parameter = eqx.field(converter=_parameter, default=0.5)
 
     @public
-    def smooth(self, x: Array) -> Array:
+    def smooth(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         # As `jax.scipy.stats.norm.cdf`, which knows no half precision.
         return jax.lax.erfc(-x / (self.sigma.astype(x.dtype) * math.sqrt(2))) / 2
 
     @public
-    def derivative(self, x: Array) -> Array:
+    def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         sigma = self.sigma.astype(x.dtype)
         return jnp.exp(-jnp.square(x / sigma) / 2) / (jnp.sqrt(2 * jnp.pi).astype(x.dtype) * sigma)
 
@@ -240,13 +240,14 @@ class Boxcar(AbstractSurrogate):
     window: Parameter = eqx.field(converter=_parameter, default=0.5)
 
     @public
-    def smooth(self, x: Array) -> Array:
+    def smooth(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         window = self.window.astype(x.dtype)
         return jnp.clip(x, -window, window)
 
     @public
-    def derivative(self, x: Array) -> Array:
-        return (jnp.abs(x) <= self.window.astype(x.dtype)).astype(x.dtype)
+    def derivative(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        inside = jnp.abs(x) <= self.window.astype(x.dtype)
+        return nan_where(jnp.isnan(x), inside.astype(x.dtype))
 
 
 def _estimator(

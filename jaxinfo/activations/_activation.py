@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._core import as_inexact, public
+from .._core import as_inexact, nan_where, public
 
 Elementwise = Callable[[Array], Array]
 
@@ -177,7 +177,7 @@ class Activation:
                 "inverted. Describe it with `Activation.through(name, fn, *knots)`, or measure by "
                 "sampling."
             )
-        return tuple(self._preimages(y, strict))
+        return tuple(nan_where(jnp.isnan(y), self._preimages(y, strict)))
 
     def _preimages(self, y: Array, strict: bool | Array) -> Float[Array, "pieces ..."]:
         """All pieces at once, along a first axis."""
@@ -240,10 +240,11 @@ class Activation:
 def derivative(fn: Elementwise, x: ArrayLike) -> Array:
     """The derivative of an elementwise function at each entry of `x`, as `jax.grad` gives it.
 
-    0 where its values are whole numbers or truth values.
+    0 where its values are whole numbers or truth values; NaN at NaN.
     """
     x = as_inexact(x)
-    return jax.jvp(lambda x: as_inexact(fn(x)), (x,), (jnp.ones_like(x),))[1]
+    slope = jax.jvp(lambda x: as_inexact(fn(x)), (x,), (jnp.ones_like(x),))[1]
+    return nan_where(jnp.isnan(x), slope)
 
 
 def _between(low: Array, high: Array) -> Array:

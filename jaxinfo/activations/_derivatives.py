@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from .._core import as_inexact, public
+from .._core import as_inexact, nan_where, public
 from . import _functions as f
 from ._activation import derivative
 
@@ -87,7 +87,8 @@ def d_heaviside(x: ArrayLike) -> Array:
     >>> d_heaviside(jnp.array([-jnp.inf, 0.0, 3.0]))
     Array([1., 1., 1.], dtype=float32)
     """
-    return jnp.ones_like(as_inexact(x))
+    x = as_inexact(x)
+    return nan_where(jnp.isnan(x), jnp.ones_like(x))
 
 
 @public

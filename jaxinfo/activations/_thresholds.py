@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike
 
-from .._core import as_inexact, public
+from .._core import as_inexact, nan_where, public
 
 
 def heaviside(x: ArrayLike) -> Array:
@@ -31,7 +31,7 @@ def threshold(x: ArrayLike, thr: ArrayLike = 1.0) -> Array:
     Array([0., 1., 1.], dtype=float32)
     """
     x = as_inexact(x)
-    return (x >= thr).astype(x.dtype)
+    return _step(x >= thr, x < thr, x - thr)
 
 
 def spike(x: ArrayLike) -> Array:
@@ -44,7 +44,12 @@ def spike(x: ArrayLike) -> Array:
     Array([0., 0., 1.], dtype=float32)
     """
     x = as_inexact(x)
-    return (x > 0).astype(x.dtype)
+    return _step(x > 0, x <= 0, x)
+
+
+def _step(above: Array, below: Array, x: Array) -> Array:
+    """1 where `above` and 0 where `below`; NaN, which is neither, stays."""
+    return jnp.where(above, 1, jnp.where(below, 0, x)).astype(x.dtype)
 
 
 def sign(x: ArrayLike) -> Array:
@@ -70,7 +75,7 @@ def threshold_soft(x: ArrayLike, lmbda: ArrayLike) -> Array:
     Array([-2.,  0.,  1.], dtype=float32)
     """
     x = as_inexact(x)
-    return jnp.where(jnp.abs(x) > lmbda, x - jnp.sign(x) * lmbda, 0)
+    return jnp.where(jnp.abs(x) <= lmbda, 0, x - jnp.sign(x) * lmbda)
 
 
 @public
@@ -95,7 +100,8 @@ def threshold_cauchy(x: ArrayLike, lmbda: ArrayLike) -> Array:
     # sign(x) sqrt(x^2 - lambda) = x sqrt(1 - lambda / x^2): x^2 overflows long before x does.
     inner = 1 - lmbda / z / z
     root = jnp.where(inner > 0, z * jnp.sqrt(jnp.where(inner > 0, inner, 1)), 0)
-    return jnp.where(jnp.abs(x) >= lmbda, jnp.where(ordinary, (z + root) / 2, x), 0)
+    shrunk = jnp.where(ordinary, (z + root) / 2, x)
+    return nan_where(jnp.isnan(lmbda), jnp.where(jnp.abs(x) < lmbda, 0, shrunk))
 
 
 @public
@@ -119,4 +125,5 @@ def bkwta(x: ArrayLike, nWTA: int = 5) -> Array:
             f"`nWTA` must lie between 1 and the length {x.shape[-1]} of the last axis; got {nWTA}."
         )
     least = jax.lax.top_k(x, nWTA)[0][..., -1:]
-    return (x >= least).astype(x.dtype)
+    unknown = jnp.any(jnp.isnan(x), axis=-1, keepdims=True)  # who wins then
+    return nan_where(unknown, (x >= least).astype(x.dtype))

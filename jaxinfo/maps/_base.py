@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray, Shaped
 
-from .._core import public, sizes, whole
-from ._loading import as_inexact, fill, fill_from_source
+from .._core import as_inexact, checked, public, sizes, whole
+from ._loading import fill, fill_from_source
 from ._numerics import at_least_single, uniform
 
 Map = TypeVar("Map", bound="AbstractLinearMap")
@@ -166,7 +166,8 @@ class AbstractLinearMap(eqx.Module):
         Nearest in the sense of the Frobenius norm, unless the class says otherwise. Every class gives
         back a member as it is, up to rounding.
 
-        **Raises:** `NotImplementedError` for a family in which the nearest member is not known.
+        **Raises:** `NotImplementedError` for a family in which the nearest member is not known;
+        `ValueError` for a matrix that is not real, and for NaN where the nearest member would have none.
         """
         W = as_inexact(W)
         if W.ndim != 2 or jnp.iscomplexobj(W):
@@ -179,6 +180,9 @@ class AbstractLinearMap(eqx.Module):
         if bias is not None and not template.use_bias:
             raise ValueError(f"`{cls.__name__}` has no bias: pass none to `from_matrix`.")
         params = {k: v.astype(W.dtype) for k, v in template._nearest(at_least_single(W)).items()}
+        kept = jnp.any(jnp.array([False, *(jnp.any(jnp.isnan(v)) for v in params.values())]))
+        lost = jnp.any(jnp.isnan(W)) & ~kept
+        checked(W, lost, f"`W` holds NaN, and no `{cls.__name__}` is near to that.")
         return fill(template, params if bias is None else {**params, "bias": bias})
 
     @classmethod

@@ -18,8 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from .._core import may_be_divided, public
-from ._loading import as_inexact
+from .._core import as_inexact, may_be_divided, public
 from ._numerics import at_least_single
 
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray
 
-from .._core import public
+from .._core import as_inexact, nan_where, public
 from ._base import AbstractLinearMap
 from ._linear import Linear
-from ._loading import as_inexact, fill
+from ._loading import fill
 from ._numerics import uniform
 from ._options import Number
 
@@ -91,7 +91,7 @@ class L0Linear(AbstractLinearMap):
         logits = jnp.log(share_inside) - jnp.log1p(-share_inside)
         p = jax.nn.sigmoid(logits * self.temperature - self.qz_loga)
         p = jnp.where(inside, p, jnp.where(share <= 0, 0.0, 1.0))
-        return jnp.clip(p, _EPSILON, 1 - _EPSILON)
+        return nan_where(jnp.isnan(share), jnp.clip(p, _EPSILON, 1 - _EPSILON))
 
     @public
     def quantile_concrete(self, u: Float[ArrayLike, "*shape"]) -> Float[Array, "*both"]:

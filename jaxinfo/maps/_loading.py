@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .._core import checked, unknown_name
+from .._core import as_inexact, checked, unknown_name
 
 T = TypeVar("T", bound=eqx.Module)
 
@@ -53,12 +53,6 @@ def fill_from_source(template: T, params: Mapping[str, Any], kind: type[Any]) ->
             own = _without_unused_bias(node, node._translate(own))
             translated |= {prefix + name: array for name, array in own.items()}
     return fill(template, rest | translated)
-
-
-def as_inexact(x: Any) -> Array:
-    """`x` as a floating-point or complex array."""
-    x = jnp.asarray(x)
-    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.result_type(float))
 
 
 def _without_unused_bias(node: Any, params: dict[str, Array]) -> dict[str, Array]:

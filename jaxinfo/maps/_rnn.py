@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, Inexact, PRNGKeyArray, Shaped
 
-from .._core import Positive, may_be_divided, public
+from .._core import Positive, as_inexact, may_be_divided, public
 from ._base import AbstractLinearMap
 from ._linear import Linear
-from ._loading import as_inexact, fill_from_source
+from ._loading import fill_from_source
 
 Nonlinearity = Callable[[Array], Array]
 

@@ -366,10 +366,12 @@ class _Cut(eqx.Module):
 
     def __call__(self, x: Array) -> Array:
         whole = self.program.shapes[0]
-        x = x.astype(whole.dtype)
+        # An intervention sets real numbers, also where the example held integers.
+        if jnp.issubdtype(whole.dtype, jnp.inexact):
+            x = x.astype(whole.dtype)
         if x.shape != whole.shape:
             # Outside the receptive field the value does not matter.
-            x = jnp.zeros(whole.shape, whole.dtype).at[_slices(self.in_box)].set(x)
+            x = jnp.zeros(whole.shape, x.dtype).at[_slices(self.in_box)].set(x)
         value = self.program.evaluate(self.program.outputs[0], (x, *self.leaves))
         return jnp.squeeze(value[_slices(self.out_box)], axis=self.positions)
 

@@ -76,7 +76,8 @@ class GatedReLUNetwork(eqx.Module):
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " c"]:
         """The prediction for one example."""
         x = of_shape("x", x, self.gate.weight.shape[1:])
-        is_open = is_active(self.gate(x), self.strict)
+        gate = self.gate(x)
+        is_open = is_active(gate, self.strict) | jnp.isnan(gate)  # which hides nothing
         return self.readout(jnp.where(is_open, self.hidden(x), 0))
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, Real, Shaped, UInt32
 
-from .._core import is_traced, public, undivided
+from .._core import checked, is_traced, public, undivided
 
 WORD = 32
 
@@ -64,8 +64,9 @@ class PackedPatterns(eqx.Module):
     @classmethod
     @public
     def pack(cls, matrix: Shaped[Array | np.ndarray, "n p"]) -> "PackedPatterns":
-        """Pack a matrix of 0 and 1 (or of booleans); anything but 0 counts as 1."""
-        matrix = jnp.asarray(matrix) != 0
+        """Pack a matrix of 0 and 1 (or of booleans); anything but 0 counts as 1, NaN is refused."""
+        matrix = jnp.asarray(matrix)
+        matrix = checked(matrix, jnp.any(jnp.isnan(matrix)), "`matrix` holds NaN.") != 0
         if matrix.ndim != 2:
             raise ValueError(
                 f"`matrix` must be a matrix, one pattern a column; got shape {matrix.shape}."

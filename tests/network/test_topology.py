@@ -356,3 +356,40 @@ def test_what_is_written_per_platform_is_read_as_for_all_others():
 
     assert operations(default=lambda x: 2 * x) == ["platform_index", "mul"]
     assert operations(cuda=lambda x: 3 * x - x) == ["platform_index", "cond"]  # left as it is
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.uint8, jnp.int8, bool])
+def test_an_example_of_integers_stands_for_numbers(dtype):
+    """Images in bytes: an intervention sets real numbers all the same."""
+    model = eqx.nn.MLP(3, 2, 4, 1, jnp.tanh, key=jr.key(0))
+    channel = topology_of(model, jnp.zeros(3, dtype)).channel("layers.0")
+    x = jnp.array([0.5, -0.25, 0.75])
+    np.testing.assert_allclose(channel(x), jnp.tanh(model.layers[0](x)), rtol=1e-6)
+    np.testing.assert_allclose(channel.weight, model.layers[0].weight.T, rtol=1e-6)
+
+
+def test_layers_that_do_the_same_are_one_program():
+    """Whatever they are called and wherever they stand: what is compiled for one serves the other."""
+    model = eqx.nn.MLP(4, 4, 4, 3, key=jr.key(0))
+    other = eqx.nn.Sequential([eqx.nn.Linear(4, 4, key=jr.key(1)), eqx.nn.Lambda(jax.nn.relu)])
+    found = topology_of(model, jnp.zeros(4))
+    channels = [found.channel(name).fn for name in found.names]
+    channels.append(topology_of(other, jnp.zeros(4)).channel("layers.0").fn)
+    assert len({channel.program for channel in channels}) == 1
+    weights = [channel.leaves[0] for channel in channels[:4]]
+    for weight, layer in zip(weights, model.layers, strict=True):
+        np.testing.assert_array_equal(weight, layer.weight)
+
+
+def test_layers_that_do_not_the_same_are_not():
+    model = eqx.nn.Sequential(
+        [
+            eqx.nn.Linear(4, 4, key=jr.key(0)),
+            eqx.nn.Linear(4, 4, use_bias=False, key=jr.key(1)),
+            eqx.nn.Linear(4, 3, key=jr.key(2)),
+            eqx.nn.Lambda(lambda x: x * 2),
+            eqx.nn.Lambda(lambda x: x * 3),
+        ]
+    )
+    found = topology_of(model, jnp.zeros(4))
+    assert len({found.channel(name).fn.program for name in found.names}) == 3
