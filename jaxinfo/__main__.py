@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
@@ -37,6 +38,9 @@ examples:
       a whole torch model, as saved by torch.export.save; needs no code, and may run what is in it
   jaxinfo analyze mypackage.models:make_cnn --input-shape 1,28,28 --layers conv1,fc --bins 8
       two layers only, with 8 bins for each neuron
+
+Compiled programs are kept in ~/.cache/jaxinfo, or in $JAX_COMPILATION_CACHE_DIR; with
+JAX_ENABLE_COMPILATION_CACHE=0 none are.
 """
 
 
@@ -50,6 +54,15 @@ _EXPECTED = (
     NotImplementedError,  # operators without a counterpart
     ArithmeticError,  # an import that differs from its original
 )
+
+
+def command() -> int:
+    """`main`, with compiled programs kept between runs, unless JAX is told another place for them."""
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(caches) / "jaxinfo"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # most are small
+    return main()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -293,4 +306,4 @@ def _print_table(report: Report) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

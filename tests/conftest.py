@@ -38,6 +38,9 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1":
     # Tracing makes many objects that live on.
     gc.set_threshold(200_000, 50, 1000)
 
+# What commands that are tested compile is not kept in the user's folders.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "0"
+
 # Without torch the tests of imports are skipped, and all else passes.
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 collect_ignore = [] if HAS_TORCH else ["network/torch_zoo.py"]  # models, no tests

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, Num
 
 from jaxinfo._core import Natural, public
 
@@ -57,3 +57,27 @@ def test_switches_are_as_they_were_after_an_error():
             guarded(object(), B)
         with pytest.raises(ValueError, match="rank_promotion"):
             jnp.ones((2, 3)) + jnp.ones(3)
+
+
+@public
+def total(x: Num[Array | np.ndarray, " n"]) -> Float[Array, ""]:
+    return jnp.sum(x).astype(float)
+
+
+@public
+def first(labels: Int[Array | np.ndarray, " n"]) -> Int[Array, ""]:
+    return jnp.asarray(labels)[0]
+
+
+def test_no_integer_is_cut_to_its_low_half():
+    """JAX takes the low 32 bits of NumPy's long integers; where these are not all, it is said."""
+    assert total(np.array([2**33, 2**33])) == 2.0**34
+    assert total(np.array([2**40], np.uint64)) == 2.0**40
+    assert first(np.array([2**31 - 1])) == 2**31 - 1
+    for wide in (2**31, 2**32, -(2**31) - 1):
+        with pytest.raises(ValueError, match="`labels` must be .*int64.* need `jax_enable_x64`"):
+            first(np.array([wide, 0]))
+
+
+def test_with_64_bits_long_integers_stay(x64):
+    assert first(np.array([2**40 + 1])) == 2**40 + 1

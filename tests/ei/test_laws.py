@@ -139,6 +139,28 @@ def test_one_compilation_for_all_keys_and_weights(monkeypatch):
         assert 0 < counts[0] == counts[1] == counts[2], function.__name__
 
 
+def test_layers_of_one_shape_share_their_programs(monkeypatch):
+    """Names and places are no part of what is compiled: four layers, two shapes, two programs."""
+    from jaxinfo.ei import _intervention
+
+    traces = []
+    original = _intervention.Setting.outputs
+    monkeypatch.setattr(
+        _intervention.Setting,
+        "outputs",
+        lambda self, x: (traces.append(None), original(self, x))[1],
+    )
+    model = eqx.nn.MLP(3, 4, 4, 3, jnp.tanh, jnp.tanh, key=jr.key(0))
+    topology = topology_of(model, jnp.zeros(3))
+    counts = []
+    for name in topology.names:
+        ei_parts(
+            name, topology, key=jr.key(0), samples=2000, in_bins=3, out_bins=9, in_range=(-1, 1)
+        )
+        counts.append(len(traces))
+    assert len(counts) == 4 and 0 < counts[0] < counts[1] == counts[2] == counts[3]
+
+
 def test_precision(x64):
     weight = np.random.default_rng(0).normal(0, 1, (3, 2))
     options = {**OPTIONS, "samples": 20_000}

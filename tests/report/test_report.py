@@ -1,6 +1,7 @@
 """Reports hold what was measured, and their pages stand alone."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -182,8 +183,12 @@ def test_demo_in_a_process_of_its_own(tmp_path):
         "4",
         "--json",
     ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    kept = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "JAX_ENABLE_COMPILATION_CACHE": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, **kept}
+    )
     assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "cache" / "jaxinfo").iterdir())) > 20  # for the next run
     numbers = json.loads(done.stdout)
     assert numbers["training"]["test accuracy"] > 0.8
     assert [layer["activation"] for layer in numbers["layers"]] == [
