@@ -58,7 +58,7 @@ _EXPECTED = (
 
 def command() -> int:
     """`main`, with compiled programs kept between runs, unless JAX is told another place for them."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(caches) / "jaxinfo"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # most are small

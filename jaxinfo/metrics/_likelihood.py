@@ -6,6 +6,7 @@ column). All raise a `ValueError` for arrays whose shapes differ: nothing is bro
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -146,13 +147,13 @@ def measure_KLD(
     )
 
 
-def _log_clipped(p: Array, offset: Real[ArrayLike, ""]) -> Array:
+def _log_clipped(p: Array, offset: Any) -> Array:
     low, high = p <= offset, p >= 1 - offset
     middle = jnp.log(jnp.where(low | high, 0.5, p))
     return jnp.where(low, jnp.log(offset), jnp.where(high, jnp.log1p(-offset), middle))
 
 
-def _log_complement(p: Array, offset: Real[ArrayLike, ""]) -> Array:
+def _log_complement(p: Array, offset: Any) -> Array:
     low, high = p <= offset, p >= 1 - offset
     middle = jnp.log1p(-jnp.where(low | high, 0.5, p))
     return jnp.where(low, jnp.log1p(-offset), jnp.where(high, jnp.log(offset), middle))
