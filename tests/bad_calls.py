@@ -9,7 +9,6 @@ does not.
 import argparse
 import faulthandler
 import inspect
-import os
 import resource
 import signal
 import sys
@@ -20,7 +19,7 @@ import zlib
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from good_calls import FOLDER, ROOMS, good_arguments, good_calls
+from good_calls import ROOMS, good_arguments, in_each_room
 from jaxtyping import PRNGKeyArray
 
 MEMORY = 12 * 2**30
@@ -159,16 +158,9 @@ def main(arguments):
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGALRM, too_slow)
     faulthandler.enable()
-    os.chdir(FOLDER)  # where files of bad names end
-    tried, lines = 0, []
-    for room in options.rooms:
-        for name, fn in good_calls(room):
-            more, wrong = try_function(name, fn, options.few)
-            tried += more
-            lines += wrong
-            print(*wrong, sep="\n", end="\n" if wrong else "", flush=True)
-    print(f"{len(lines)} of {tried} bad calls end badly")
-    return int(bool(lines))
+    return in_each_room(
+        options.rooms, lambda name, fn: try_function(name, fn, options.few), "bad calls"
+    )
 
 
 if __name__ == "__main__":

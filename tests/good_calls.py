@@ -8,6 +8,7 @@ import collections.abc
 import functools
 import importlib
 import inspect
+import os
 import pathlib
 import struct
 import tempfile
@@ -147,6 +148,26 @@ def good_calls(room):
         for called, function in ((name, fn), *public_methods(name, fn)):
             if called not in LEFT_OUT:
                 yield called, function
+
+
+def in_each_room(rooms, try_function, what):
+    """`try_function(name, fn)` of every good call: prints its lines, returns the exit status.
+
+    It says how many `what` it tried, with one line for each that ends badly.
+    """
+    os.chdir(FOLDER)  # where files of bad names end
+    tried, bad = 0, 0
+    for room in rooms:
+        for name, fn in good_calls(room):
+            more, lines = try_function(name, fn)
+            tried, bad = tried + more, bad + len(lines)
+            print(*lines, sep="\n", end="\n" if lines else "", flush=True)
+    print(f"{bad} of {tried} {what} end badly")
+    return int(bad > 0)
+
+
+def is_key(array):
+    return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 
 def public_methods(name, cls):

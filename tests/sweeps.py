@@ -13,7 +13,6 @@ Prints what does not hold.
 
 import argparse
 import inspect
-import os
 import sys
 import typing
 import warnings
@@ -24,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from bad_calls import CLEAR
-from good_calls import FOLDER, ROOMS, good_arguments, good_calls
+from good_calls import ROOMS, good_arguments, in_each_room, is_key
 
 BATCH = ("n", "steps", "*batch", "*rows", "batch")
 NARROW = {"float": ("bfloat16", "float16", "int8", "uint8"), "int": ("int8", "uint8", "int16")}
@@ -53,10 +52,6 @@ def numbers_of(answer):
     """The arrays in an answer, in the order of the tree."""
     leaves = jax.tree.leaves(answer)
     return [np.asarray(x) for x in leaves if eqx.is_array(x) and not is_key(x)]
-
-
-def is_key(x):
-    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def is_float(x):
@@ -168,16 +163,9 @@ def main(arguments):
     parser.add_argument("--few", action="store_true", help="one narrow dtype for each argument")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    os.chdir(FOLDER)
-    tried, lines = 0, []
-    for room in options.rooms:
-        for name, fn in good_calls(room):
-            more, wrong = try_function(name, fn, options.few)
-            tried += more
-            lines += wrong
-            print(*wrong, sep="\n", end="\n" if wrong else "", flush=True)
-    print(f"{len(lines)} of {tried} sweeps end badly")
-    return int(bool(lines))
+    return in_each_room(
+        options.rooms, lambda name, fn: try_function(name, fn, options.few), "sweeps"
+    )
 
 
 if __name__ == "__main__":

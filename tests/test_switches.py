@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from good_calls import ROOMS, good_arguments, good_calls
+from good_calls import ROOMS, good_arguments, good_calls, is_key
 
 from jaxinfo.activations import ACTIVATIONS
 
@@ -24,15 +24,16 @@ SWITCHES = {  # on and off
 # What compiles little and between them promotes, transfers, and has NaN or inf on the way.
 # `python tests/test_switches.py` makes every good call of every room under each switch.
 SOME = {
-    "activations": "activations.Activation.preimages",
-    "surrogate": "surrogate.Triangular.__call__",
-    "ops": "ops.normalize_matrix",
-    "metrics": "metrics.measure_KLD metrics.measure_NMI",
-    "info": "info.PairHistogram.update info.mutual_information",
-    "maps": "maps.LeftStochasticLinear.from_matrix",
-    "data.tasks": "data.tasks.add",
-    "patterns": "patterns.activation_patterns",
-    "network": "network.topology_of",
+    "activations": "activations.soft_sign activations.Activation.preimages activations.softmax",
+    "surrogate": "surrogate.Triangular surrogate.Triangular.__call__",
+    "ops": "ops.binarize ops.normalize_matrix",
+    "metrics": "metrics.measure_KLD metrics.measure_linear_CKA metrics.measure_NMI",
+    "info": "info.JointHistogram.of info.PairHistogram.update info.mutual_information",
+    "maps": "maps.OrthogonalLinear maps.LeftStochasticLinear.from_matrix",
+    "data.tasks": "data.tasks.add data.tasks.ackley_function",
+    "patterns": "patterns.activation_patterns patterns.hamming_distances patterns.linear_regions",
+    "network": "network.topology_of network.Channel.from_weight",
+    "connectivity": "connectivity.ei",
     "ei": "ei.ei_parts ei.output_entropy",
     "train": "train.fit",
 }
@@ -51,10 +52,6 @@ def call(fn, arguments, jitted=False):
         return None
     arrays = filter(eqx.is_array, jax.tree.leaves(answer))
     return [np.asarray(jax.random.key_data(a) if is_key(a) else a) for a in arrays]
-
-
-def is_key(array):
-    return jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 
 def check(switch, name, fn):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, Integer
 
 
@@ -83,6 +84,8 @@ def as_inexact(x: ArrayLike) -> Inexact[Array, "..."]:
 
     For what is done entry by entry, in the precision of the entries.
     """
+    if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "iu":
+        x = x.astype(float)  # by NumPy: of long integers JAX would keep the low half
     x = jnp.asarray(x)
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)
 

@@ -31,7 +31,7 @@ def threshold(x: ArrayLike, thr: ArrayLike = 1.0) -> Array:
     Array([0., 1., 1.], dtype=float32)
     """
     x = as_inexact(x)
-    return _step(x >= thr, x < thr, x - thr)
+    return _step(x >= thr, x < thr, x - thr).astype(x.dtype)
 
 
 def spike(x: ArrayLike) -> Array:
@@ -49,7 +49,7 @@ def spike(x: ArrayLike) -> Array:
 
 def _step(above: Array, below: Array, x: Array) -> Array:
     """1 where `above` and 0 where `below`; NaN, which is neither, stays."""
-    return jnp.where(above, 1, jnp.where(below, 0, x)).astype(x.dtype)
+    return jnp.where(above, 1, jnp.where(below, 0, x))
 
 
 def sign(x: ArrayLike) -> Array:

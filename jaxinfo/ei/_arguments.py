@@ -13,7 +13,7 @@ from .._core import checked, is_traced, undivided
 from ..info import Binning
 from ..info._binning import valid_bins
 from ..network import Channel, Topology
-from ..network._channel import valid_range
+from ..network._channel import unnamed, valid_range
 from ._intervention import Setting
 from ._method import AbstractMethod
 from ._sampling import Sampling
@@ -92,7 +92,7 @@ def _with_finite_outputs(channel: Channel) -> Channel:
     """The channel, checked: NaN or infinite weights would only look like outputs out of range."""
     return checked(
         channel,
-        _not_finite(channel.unnamed),
+        _not_finite(unnamed(channel)),
         f"Channel {channel.name!r} gives NaN or infinity before its activation. Check the weights "
         "and biases that lead to it for NaN, infinity or overflow.",
     )

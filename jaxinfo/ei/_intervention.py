@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from ..info import Binning
 from ..network import Channel
+from ..network._channel import unnamed
 
 BLOCK = 1000
 
@@ -27,7 +28,7 @@ class Setting(eqx.Module):
     @property
     def unnamed(self) -> "Setting":
         """The setting as compiled programs see it: for layers of one shape it is the same."""
-        return Setting(self.channel.unnamed, self.in_binning, self.out_binning)
+        return Setting(unnamed(self.channel), self.in_binning, self.out_binning)
 
     def inputs(self, unit: Float[Array, "n n_in"]) -> Float[Array, "n n_in"]:
         """Points of the unit cube, spread over the input range."""

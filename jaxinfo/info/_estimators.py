@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._core import as_real, public, safe_divide
+from .._core import as_real, nan_where, public, safe_divide
 
 
 class AbstractEstimator(eqx.Module):
@@ -113,8 +113,12 @@ def with_margins(
     Float[Array, "*batch 1 columns"],
     Float[Array, "*batch 1 1"],
 ]:
-    """The counts as real numbers, with the sums of rows, of columns and of all."""
+    """The counts as real numbers, with the sums of rows, of columns and of all.
+
+    NaN for a negative count.
+    """
     n = as_real(counts)
+    n = nan_where(n < 0, n)
     rows, columns = jnp.sum(n, axis=-1, keepdims=True), jnp.sum(n, axis=-2, keepdims=True)
     return n, rows, columns, jnp.sum(rows, axis=-2, keepdims=True)
 

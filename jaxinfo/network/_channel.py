@@ -143,13 +143,6 @@ class Channel(eqx.Module):
         )
 
     @property
-    def unnamed(self) -> "Channel":
-        """The same channel without its name: what is compiled for it serves any other name."""
-        twin = copy.copy(self)
-        object.__setattr__(twin, "name", "")  # frozen for users
-        return twin
-
-    @property
     def n_in(self) -> int:
         """Number of input neurons."""
         return math.prod(self.in_shape)
@@ -197,6 +190,13 @@ class Channel(eqx.Module):
                 "an elementwise activation. Measure it with `Sampling()` or `Soft()`; or, if it is "
                 "affine, say so with `Channel(..., affine=True)`."
             )
+
+
+def unnamed(channel: Channel) -> Channel:
+    """The same channel without its name: what is compiled for it serves any other name."""
+    twin = copy.copy(channel)
+    object.__setattr__(twin, "name", "")  # frozen for users
+    return twin
 
 
 def valid_range(name: str, bounds: Range) -> Range:

@@ -7,6 +7,7 @@ question about sets of integers.
 
 import dataclasses
 import functools
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -101,34 +102,6 @@ class Program:
                 wanted.update(op.values_in)
         return tuple(reversed(ops))
 
-    def part(self, source: int, target: int) -> "tuple[Program, tuple[int, ...]]":
-        """What leads from one value to another, and which inputs and constants it reads besides.
-
-        A program of its own, with the source as its first input, these as the others, and numbers
-        of its own: parts that do the same, of one program or of two, are the same program. So what
-        is compiled for one layer serves all layers of its shape.
-        """
-        steps = [self.ops[i] for i in self.needed_for(target, (source,))]
-        read = [v for op in steps for v in op.values_in] + [target]
-        first_made = self.n_inputs + self.n_constants
-        others = tuple(dict.fromkeys(v for v in read if v < first_made and v != source))
-        values = [source, *others, *(v for op in steps for v in op.outputs if v != source)]
-        number = {value: i for i, value in enumerate(values)}
-        # A source that is made along the way, together with a value that is needed, is not read.
-        spare = len(values)
-        ops = tuple(
-            Op(
-                op.primitive,
-                op.params,
-                tuple(number[v] if isinstance(v, int) else v for v in op.inputs),
-                tuple(spare if v == source else number[v] for v in op.outputs),
-                "",
-            )
-            for op in steps
-        )
-        shapes = tuple(self.shapes[value] for value in (*values, source))
-        return _the_one(Program(ops, shapes, 1 + len(others), 0, (number[target],))), others
-
     def evaluate(
         self,
         target: int,
@@ -149,7 +122,37 @@ class Program:
         return known[target]
 
 
-_parts: dict[Any, Program] = {}
+@functools.lru_cache(maxsize=4096)
+def part(program: Program, source: int, target: int) -> tuple[Program, tuple[int, ...]]:
+    """What leads from one value to another, and which inputs and constants it reads besides.
+
+    A program of its own, with the source as its first input, these as the others, and numbers
+    of its own: parts that do the same, of one program or of two, are the same program. So what
+    is compiled for one layer serves all layers of its shape.
+    """
+    steps = [program.ops[i] for i in program.needed_for(target, (source,))]
+    read = [v for op in steps for v in op.values_in] + [target]
+    first_made = program.n_inputs + program.n_constants
+    others = tuple(dict.fromkeys(v for v in read if v < first_made and v != source))
+    values = [source, *others, *(v for op in steps for v in op.outputs if v != source)]
+    number = {value: i for i, value in enumerate(values)}
+    # A source that is made along the way, together with a value that is needed, is not read.
+    spare = len(values)
+    ops = tuple(
+        Op(
+            op.primitive,
+            op.params,
+            tuple(number[v] if isinstance(v, int) else v for v in op.inputs),
+            tuple(spare if v == source else number[v] for v in op.outputs),
+            "",
+        )
+        for op in steps
+    )
+    shapes = tuple(program.shapes[value] for value in (*values, source))
+    return _the_one(Program(ops, shapes, 1 + len(others), 0, (number[target],))), others
+
+
+_parts: weakref.WeakValueDictionary[Any, Program] = weakref.WeakValueDictionary()
 
 
 def _the_one(program: Program) -> Program:

@@ -14,7 +14,7 @@ from .._core import of_shape, public, unknown_name
 from ..activations import Activation, as_activation
 from ._channel import Affine, Channel
 from ._places import Place
-from ._program import Program
+from ._program import Program, part
 from ._receptive import Box, central_box, is_affine, receptive_box
 from ._structure import Structure, activation_at, is_array, path_name, structure_of
 
@@ -237,7 +237,7 @@ class Topology(eqx.Module):
     def _cut(
         self, source: int, target: int, in_box: Box, out_box: Box, positions: tuple[int, ...]
     ) -> "_Cut":
-        program, others = _part(self._structure.program, source, target)
+        program, others = part(self._structure.program, source, target)
         leaves = self._leaves()
         return _Cut(tuple(leaves[i] for i in others), program, in_box, out_box, positions)
 
@@ -347,12 +347,6 @@ def topology_of(model: Callable[..., Any], x: Any, *args: Any) -> Topology:
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
     structure, constants = structure_of(model, arguments[0], shapes, treedef, static)
     return Topology(model, arguments, structure, tuple(constants))
-
-
-@functools.lru_cache(maxsize=4096)
-def _part(program: Program, source: int, target: int) -> tuple[Program, tuple[int, ...]]:
-    """See `Program.part`; kept, since what is compiled with it goes by its identity."""
-    return program.part(source, target)
 
 
 class _Cut(eqx.Module):

@@ -157,3 +157,13 @@ def test_python_numbers_and_integers_are_welcome():
     assert float(A.relu(-2.0)) == 0.0
     assert A.sigmoid(np.array([0, 1])).dtype == jnp.float32
     np.testing.assert_array_equal(A.d_relu(jnp.array([-1, 2])), [0.0, 1.0])
+
+
+def test_steps_keep_not_a_number_and_the_type_of_what_steps():
+    for step in (A.heaviside, A.spike, lambda x: A.threshold(x, jnp.float32(0.5))):
+        for dtype in (jnp.float32, jnp.bfloat16):
+            found = step(jnp.array([-1.0, jnp.nan, 1.0], dtype))
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found.astype(jnp.float32), [0.0, np.nan, 1.0])
+    assert jnp.isnan(A.threshold(jnp.array(1.0), jnp.nan))
+    assert jax.grad(A.heaviside)(0.5) == 0

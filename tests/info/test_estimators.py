@@ -320,3 +320,8 @@ def test_the_standard_error_of_independent_variables(getkey):
     errors, values = jax.jit(lambda c: (standard_error(c), Jackknife()(c)))(counts)
     ratio = jnp.mean(errors) / jnp.std(values)
     assert 0.8 < ratio < 1.3
+
+
+def test_a_table_with_a_negative_count_is_no_table():
+    for _, value, _ in of_each(jnp.array([[-1, -1], [5, 5]])):
+        assert jnp.isnan(value)
