@@ -31,6 +31,7 @@ EXAMPLE = "an example of the input: its shape alone is read"
 FORGETS = {
     "info.Binning.index(x)": "NaN has no bin: the number of bins stands for it",
     "info.Binning.soft(x)": "NaN belongs to no bin",
+    "report.ei_matrix(matrix)": "a picture, in which its place is left blank",
     **dict.fromkeys(
         (
             f"connectivity.{name}(x)"
